@@ -135,7 +135,7 @@ class Layout:
     (the attributes named there) to the caller.
     """
 
-    __slots__ = ("size", "reserved", "parse", "build")
+    __slots__ = ("build", "parse", "reserved", "size")
 
     def __init__(self, cls: type, *fields: Field, more: tuple[str, ...] = ()) -> None:
         packer = struct.Struct("!" + "".join(field.code for field in fields))

@@ -212,7 +212,10 @@ class BindingAcknowledgement(Message):
 @message(7, number("status", "B"), reserved(1), address6("home_address"), least=2)
 @dataclass(frozen=True, slots=True)
 class BindingError(Message):
-    """Refuses a packet (section 6.1.9); ``home_address`` from its Home Address option, or ``::``."""
+    """Refuses a packet (section 6.1.9).
+
+    ``home_address`` is that of its Home Address option, or ``::`` if it had none.
+    """
 
     status: int
     home_address: IPv6Address

@@ -28,7 +28,7 @@ from .fields import (
 )
 
 #: Padding of 0 to 7 octets: nothing, Pad1, PadN (RFC 6275 sections 6.2.2 and 6.2.3).
-PADDING: Final = (b"", b"\0") + tuple(bytes((1, n)) + bytes(n) for n in range(6))
+PADDING: Final = (b"", b"\0", *(bytes((1, n)) + bytes(n) for n in range(6)))
 
 
 @dataclass(frozen=True, slots=True)
