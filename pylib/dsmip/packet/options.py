@@ -383,18 +383,22 @@ class AsReceived(tuple[Option, ...]):
 
     It is the tuple of options and equal to it. ``padding`` has the octets
     before each option and, last, those after all; ``odd`` the data of options
-    (by index) that had reserved bits set.
+    (by index) that had reserved bits set. Without ``padding`` it is built like
+    any tuple.
     """
 
     padding: tuple[bytes, ...]
     odd: dict[int, bytes]
 
     def __new__(
-        cls, options: Iterable[Option], padding: Iterable[bytes], odd: dict[int, bytes]
+        cls,
+        options: Iterable[Option] = (),
+        padding: Iterable[bytes] = (),
+        odd: dict[int, bytes] | None = None,
     ) -> AsReceived:
         self = super().__new__(cls, options)
         self.padding = tuple(padding)
-        self.odd = odd
+        self.odd = odd or {}
         return self
 
 
@@ -458,7 +462,7 @@ def build_options(options: tuple[Option, ...], at: int) -> bytes:
     ``ValueError`` for a value that does not fit its field, and when Binding
     Authorization Data is not the last option.
     """
-    if isinstance(options, AsReceived):
+    if isinstance(options, AsReceived) and options.padding:
         return _rebuild(options)
     out = bytearray()
     start = at
