@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv6Address
 
-from ..packet.careof import CareOf, WireKind
+from ..packet.careof import CareOf
+from ..packet.kernel import Address as Address
+from ..packet.kernel import KernelBinding as KernelBinding
+from ..packet.kernel import Network as Network
+from ..packet.kernel import Path as Path
+from ..packet.kernel import PathEvent as PathEvent
 from ..packet.mobility import Message
-
-Network = IPv6Network | IPv4Network
-Address = IPv6Address | IPv4Address
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,50 +56,6 @@ class Uplink:
     gateway4: bool = False
     at_home: bool = False
     held: bool = False  # by the operator, or a captive portal: listed, never chosen
-
-
-@dataclass(frozen=True, slots=True)
-class Path:
-    """A kernel path: BID, wire kind, both outer ends (dsmip.h)."""
-
-    bid: int
-    kind: WireKind
-    local: Address
-    remote: Address
-    remote_port: int = 0
-    interface: int = 0
-    priority: int = 0
-    down: bool = False
-    silent_ms: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class KernelBinding:
-    """A binding as the kernel holds it: what a daemon writes and later adopts.
-
-    ``lifetime`` is in seconds from now, 0 for no end. ``data`` is the engine's
-    own memory (at most 512 octets), handed back at adoption.
-    """
-
-    home_address: IPv6Address
-    home_address4: IPv4Address | None
-    prefixes: tuple[Network, ...]
-    local_prefixes: tuple[Network, ...]
-    paths: tuple[Path, ...]
-    mobile: bool
-    lifetime: int
-    sequence: int
-    data: bytes = b""
-
-
-class PathEvent(enum.IntEnum):
-    """Kernel events about a path; the numbers of enum dsmip_event."""
-
-    NEW_SOURCE = 1
-    SILENT = 2
-    HEARD = 3
-    STRANGER = 4
-    EXPIRED = 5
 
 
 # --- effects ---------------------------------------------------------------
