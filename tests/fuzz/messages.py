@@ -111,24 +111,24 @@ def option_lists(draw: st.DrawFn) -> tuple[opt.Option, ...]:
 
 cookie = octets(8, 8)
 MESSAGES: dict[type[mh.Message], st.SearchStrategy[mh.Message]] = {
-    mh.BindingRefreshRequest: st.builds(mh.BindingRefreshRequest, option_lists()),
-    mh.HomeTestInit: st.builds(mh.HomeTestInit, cookie, option_lists()),
-    mh.CareOfTestInit: st.builds(mh.CareOfTestInit, cookie, option_lists()),
-    mh.HomeTest: st.builds(mh.HomeTest, u16, cookie, cookie, option_lists()),
-    mh.CareOfTest: st.builds(mh.CareOfTest, u16, cookie, cookie, option_lists()),
-    mh.BindingUpdate: st.builds(mh.BindingUpdate, u16, u16, *[flag] * 10, option_lists()),
+    mh.BindingRefreshRequest: st.builds(mh.BindingRefreshRequest, options=option_lists()),
+    mh.HomeTestInit: st.builds(mh.HomeTestInit, cookie, options=option_lists()),
+    mh.CareOfTestInit: st.builds(mh.CareOfTestInit, cookie, options=option_lists()),
+    mh.HomeTest: st.builds(mh.HomeTest, u16, cookie, cookie, options=option_lists()),
+    mh.CareOfTest: st.builds(mh.CareOfTest, u16, cookie, cookie, options=option_lists()),
+    mh.BindingUpdate: st.builds(mh.BindingUpdate, u16, u16, *[flag] * 10, options=option_lists()),
     mh.BindingAcknowledgement: st.builds(
-        mh.BindingAcknowledgement, u8, u16, u16, *[flag] * 5, option_lists()
+        mh.BindingAcknowledgement, u8, u16, u16, *[flag] * 5, options=option_lists()
     ),
-    mh.BindingError: st.builds(mh.BindingError, u8, v6, option_lists()),
+    mh.BindingError: st.builds(mh.BindingError, u8, v6, options=option_lists()),
     mh.HomeAgentSwitch: st.builds(
-        mh.HomeAgentSwitch, st.lists(v6, max_size=20).map(tuple), option_lists()
+        mh.HomeAgentSwitch, st.lists(v6, max_size=20).map(tuple), options=option_lists()
     ),
     mh.BindingRevocationIndication: st.builds(
-        mh.BindingRevocationIndication, u8, u16, flag, flag, flag, option_lists()
+        mh.BindingRevocationIndication, u8, u16, flag, flag, flag, options=option_lists()
     ),
     mh.BindingRevocationAcknowledgement: st.builds(
-        mh.BindingRevocationAcknowledgement, u8, u16, flag, flag, flag, option_lists()
+        mh.BindingRevocationAcknowledgement, u8, u16, flag, flag, flag, options=option_lists()
     ),
     mh.OtherMessage: st.builds(
         mh.OtherMessage,

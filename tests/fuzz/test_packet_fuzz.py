@@ -24,7 +24,7 @@ from dsmip.packet.flows import FlowIdentification, FlowSummary, IPv4Selector, IP
 pytestmark = pytest.mark.fuzz
 
 SEED = 6275
-ROUNDS = 40_000
+ROUNDS = 100_000
 SECONDS = float(os.environ.get("DSMIP_FUZZ_SECONDS", "4"))
 HOME = IPv6Address("2001:db8:1::100")
 AGENT = IPv6Address("2001:db8:1::1")
@@ -57,16 +57,16 @@ OPTIONS: tuple[opt.Option, ...] = (
 )
 CODE = opt.BindingAuthorizationData(bytes(12))
 MESSAGES: tuple[mh.Message, ...] = (
-    mh.BindingRefreshRequest(OPTIONS[:4]),
+    mh.BindingRefreshRequest(options=OPTIONS[:4]),
     mh.HomeTestInit(bytes(8)),
-    mh.CareOfTestInit(bytes(8), (opt.BindingIdentifier(4),)),
-    mh.HomeTest(1, bytes(8), bytes(8), (OPTIONS[-1],)),
+    mh.CareOfTestInit(bytes(8), options=(opt.BindingIdentifier(4),)),
+    mh.HomeTest(1, bytes(8), bytes(8), options=(OPTIONS[-1],)),
     mh.CareOfTest(1, bytes(8), bytes(8)),
     mh.BindingUpdate(1, 2, options=(*OPTIONS, CODE)),
     mh.BindingUpdate(3, 4, True, True, mobile_router=True, options=OPTIONS[:4]),
     mh.BindingAcknowledgement(0, 1, 2, options=(*OPTIONS[:16], CODE)),
     mh.BindingError(1, HOME),
-    mh.HomeAgentSwitch((HOME, AGENT), (OPTIONS[0],)),
+    mh.HomeAgentSwitch((HOME, AGENT), options=(OPTIONS[0],)),
     mh.BindingRevocationIndication(1, 7, options=OPTIONS[11:19]),
     mh.BindingRevocationAcknowledgement(0, 7),
     mh.OtherMessage(13, bytes(10)),

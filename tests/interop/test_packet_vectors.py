@@ -91,11 +91,11 @@ def test_tcpdump_valid() -> None:
         assert mh.build(message)[:4] == form.payload[:4]
         assert mh.build(message)[6:] == form.payload[6:]
     updates = [mh.parse(form.payload) for form in forms if form.payload[2] == 5]
-    assert all(update.sequence == 1000 and update.lifetime == 3600 for update in updates)  # type: ignore[attr-defined]
-    assert opt.find(updates[1].options, opt.AlternateCareOfAddress) == opt.AlternateCareOfAddress(  # type: ignore[attr-defined]
+    assert all(update.sequence == 1000 and update.lifetime == 3600 for update in updates)
+    assert opt.find(updates[1].options, opt.AlternateCareOfAddress) == opt.AlternateCareOfAddress(
         IPv6Address("2001:660:4701:f004:20d:54ff:fe98:bc93")
     )
-    assert opt.find(updates[4].options, opt.NonceIndices) == opt.NonceIndices(0x4D2, 0x162E)  # type: ignore[attr-defined]
+    assert opt.find(updates[4].options, opt.NonceIndices) == opt.NonceIndices(0x4D2, 0x162E)
 
 
 ASAN = [f"mobility_opt_asan{suffix}.pcap" for suffix in ("", *(f"_{n}" for n in range(2, 9)))]
@@ -168,7 +168,7 @@ def test_unaligned(octets: str) -> None:
     again = mh.build(message, HOME, AGENT)
     assert mh.checksum_correct(HOME, AGENT, again)
     assert mh.parse(again) == message
-    if opt.find(message.options, opt.BindingAuthorizationData):  # type: ignore[attr-defined]
+    if opt.find(message.options, opt.BindingAuthorizationData):
         assert not authorized(wire, bytes(20), CARE_OF, AGENT)
 
 
@@ -184,7 +184,7 @@ def test_update_as_umip_lays_it_out() -> None:
     assert (form.source, form.destination) == (HOME, AGENT)
     assert mh.checksum_correct(form.source, form.destination, form.payload)
     message = mh.parse(form.payload)
-    assert type(message.options) is tuple  # type: ignore[attr-defined]
+    assert type(message.options) is tuple
     assert mh.build(message, HOME, AGENT) == form.payload
 
 

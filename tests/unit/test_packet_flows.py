@@ -79,7 +79,7 @@ def test_worked_octets(flow: FlowIdentification, octets: str) -> None:
     wire = build(update(flow))
     assert bytes.fromhex(octets) in wire
     back = parse(wire)
-    assert back.options == (flow,)  # type: ignore[attr-defined]
+    assert back.options == (flow,)
     assert build(back) == wire
 
 
@@ -132,7 +132,7 @@ def test_malformed_flows_can_be_answered(octets: str) -> None:
     """RFC 6089 section 5.3.2 wants status 130, so the message itself is not refused."""
     wire = received(octets)
     back = parse(wire)
-    assert back.options == (opt.MalformedOption(45, bytes.fromhex(octets)),)  # type: ignore[attr-defined]
+    assert back.options == (opt.MalformedOption(45, bytes.fromhex(octets)),)
     assert build(back) == wire
 
 
@@ -153,7 +153,7 @@ def test_malformed_flows_can_be_answered(octets: str) -> None:
 def test_what_is_ignored_in_a_flow_is_kept(octets: str) -> None:
     wire = received(octets)
     back = parse(wire)
-    (flow,) = back.options  # type: ignore[attr-defined]
+    (flow,) = back.options
     assert isinstance(flow, FlowIdentification)
     assert (flow.fid, flow.priority) == (1, 2)
     assert build(back) == wire

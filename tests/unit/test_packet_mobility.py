@@ -305,7 +305,7 @@ def test_header_len_that_cuts_an_option() -> None:
         with pytest.raises(Malformed):
             mh.parse(broken(ROUTER, length=length))
     # Header Len 3 ends exactly after the Alternate Care-of Address.
-    assert len(mh.parse(broken(ROUTER, length=3)).options) == 1  # type: ignore[attr-defined]
+    assert len(mh.parse(broken(ROUTER, length=3)).options) == 1
 
 
 def test_octets_after_the_header_are_ignored() -> None:

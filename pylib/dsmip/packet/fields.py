@@ -163,6 +163,6 @@ class Layout:
             "unpack_from": packer.unpack_from,
             "pack": packer.pack,
         }
-        exec(source, space)
+        exec(compile(source, f"<layout of {cls.__name__}>", "exec"), space)
         self.parse: Callable[..., Any] = space["parse"]
         self.build: Callable[[Any], bytes] = space["build"]

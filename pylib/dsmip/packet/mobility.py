@@ -29,12 +29,13 @@ LARGEST: Final = 8 + 255 * 8
 class Message:
     """Base of all messages; ``TYPE`` is the MH Type.
 
-    ``reserved`` holds the bits that a received message had set in reserved
-    fields. They mean nothing and are not compared; without them it could not
-    be rebuilt octet by octet.
+    ``options`` leaves out padding. ``reserved`` holds the bits that a received
+    message had set in reserved fields: they mean nothing and are not compared,
+    but without them it could not be rebuilt octet by octet.
     """
 
     TYPE: ClassVar[int] = -1
+    options: tuple[Option, ...] = field(default=(), kw_only=True)
     reserved: int = field(default=0, kw_only=True, compare=False, repr=False)
 
 
@@ -96,8 +97,6 @@ def message(
 class BindingRefreshRequest(Message):
     """Asks the mobile node for a Binding Update (RFC 6275 section 6.1.2)."""
 
-    options: tuple[Option, ...] = ()
-
 
 @message(1, reserved(2), octets("cookie", 8), least=1)
 @dataclass(frozen=True, slots=True)
@@ -105,7 +104,6 @@ class HomeTestInit(Message):
     """Starts the home half of return routability (section 6.1.3)."""
 
     cookie: bytes
-    options: tuple[Option, ...] = ()
 
 
 @message(2, reserved(2), octets("cookie", 8), least=1)
@@ -114,7 +112,6 @@ class CareOfTestInit(Message):
     """Starts the care-of half of return routability (section 6.1.4)."""
 
     cookie: bytes
-    options: tuple[Option, ...] = ()
 
 
 @message(3, number("nonce_index"), octets("cookie", 8), octets("token", 8), least=2)
@@ -125,7 +122,6 @@ class HomeTest(Message):
     nonce_index: int
     cookie: bytes
     token: bytes
-    options: tuple[Option, ...] = ()
 
 
 @message(4, number("nonce_index"), octets("cookie", 8), octets("token", 8), least=2)
@@ -136,7 +132,6 @@ class CareOfTest(Message):
     nonce_index: int
     cookie: bytes
     token: bytes
-    options: tuple[Option, ...] = ()
 
 
 @message(
@@ -179,7 +174,6 @@ class BindingUpdate(Message):
     force_udp: bool = False
     tlv: bool = False
     overwrite: bool = False
-    options: tuple[Option, ...] = ()
 
 
 @message(
@@ -206,7 +200,6 @@ class BindingAcknowledgement(Message):
     proxy: bool = False
     tlv: bool = False
     bulk: bool = False
-    options: tuple[Option, ...] = ()
 
 
 @message(7, number("status", "B"), reserved(1), address6("home_address"), least=2)
@@ -219,7 +212,6 @@ class BindingError(Message):
 
     status: int
     home_address: IPv6Address
-    options: tuple[Option, ...] = ()
 
 
 @message(12, derived("len(m.addresses)"), reserved(1), least=0, addresses=True)
@@ -228,7 +220,6 @@ class HomeAgentSwitch(Message):
     """Sends the mobile node to other home agents, best first (RFC 5142 section 4)."""
 
     addresses: tuple[IPv6Address, ...] = ()
-    options: tuple[Option, ...] = ()
 
 
 @message(
@@ -252,7 +243,6 @@ class BindingRevocationIndication(Message):
     proxy: bool = False
     ipv4_only: bool = False
     everything: bool = False
-    options: tuple[Option, ...] = ()
 
 
 @message(
@@ -273,7 +263,6 @@ class BindingRevocationAcknowledgement(Message):
     proxy: bool = False
     ipv4_only: bool = False
     everything: bool = False
-    options: tuple[Option, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,13 +275,13 @@ class OtherMessage(Message):
 
     type: int
     data: bytes
-    options: tuple[Option, ...] = ()
 
 
 def parse(data: bytes) -> Message:
     """Parse a mobility header; octets after its end are ignored (RFC 8200 section 4.7).
 
-    The checksum is not looked at: see :func:`checksum_correct`. Raises a
+    The checksum is not looked at; the kernel, or :func:`checksum_correct`, did
+    that before, since an answer may only be given to an intact message. Raises a
     ``PacketError`` whose class names the answer (RFC 6275 section 9.2):
     ``UnknownMessageType``, ``ParameterProblem`` for a Payload Proto that is not
     59 and for a Header Len below the least of the type, else ``Malformed``.
@@ -368,7 +357,7 @@ def _octets(message: Message) -> bytearray:
         if entry.addresses:
             for address in message.addresses:  # type: ignore[attr-defined]
                 out += address.packed
-        out += build_options(message.options, len(out))  # type: ignore[attr-defined]
+        out += build_options(message.options, len(out))
         return out
     except struct.error as error:
         raise ValueError(f"{type(message).__name__}: {error}") from None
