@@ -80,6 +80,15 @@ def test_padding_after_the_authenticator_is_refused() -> None:
     assert not auth.authorized(bytes(wire), KEY, CARE_OF, CORRESPONDENT)
 
 
+def test_authenticator_outside_its_option_is_refused() -> None:
+    """The right 12 octets at the end of another option count for nothing."""
+    data = build(BindingUpdate(1, 2, options=(NonceIndices(7, 8), UnknownOption(200, bytes(12)))))
+    covered = CARE_OF.packed + CORRESPONDENT.packed + data[:-12]
+    wire = data[:-12] + hmac.new(KEY, covered, hashlib.sha1).digest()[:12]
+    assert parse(wire)
+    assert not auth.authorized(wire, KEY, CARE_OF, CORRESPONDENT)
+
+
 def test_message_without_authenticator() -> None:
     assert not auth.authorized(build(UPDATE), KEY, CARE_OF, CORRESPONDENT)
     assert not auth.authorized(build(BindingUpdate(1, 2)), KEY, CARE_OF, CORRESPONDENT)

@@ -409,6 +409,14 @@ def test_one_flipped_bit_is_noticed(
     assert not mh.checksum_correct(source, destination, bytes(wire))
 
 
+def test_checksum_that_comes_to_zero() -> None:
+    rest = mh.checksum(HOME, AGENT, mh.build(mh.BindingUpdate(0, 2)))
+    wire = mh.build(mh.BindingUpdate(rest, 2), HOME, AGENT)
+    assert wire[4:6] == b"\0\0"
+    assert slow_checksum(HOME, AGENT, wire) == 0
+    assert mh.checksum_correct(HOME, AGENT, wire)
+
+
 def test_checksum_of_too_little() -> None:
     for size in range(8):
         assert not mh.checksum_correct(HOME, AGENT, bytes(size))
