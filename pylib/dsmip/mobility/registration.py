@@ -134,8 +134,11 @@ def judge(
         wanted: list[Network] = [
             option.prefix for option in find_all(update.options, MobileNetworkPrefix)
         ]
-        explicit = bool(wanted) or bool(prefixes4)
-        if wanted or not explicit:
+        explicit4 = any(
+            option.prefix_length < 32 or option.prefix_requested
+            for option in find_all(update.options, IPv4HomeAddress)
+        )
+        if wanted or not explicit4:
             prefixes = ownership.prefixes(owner, wanted)
         prefixes = tuple(dict.fromkeys((*prefixes, *prefixes4)))
         for prefix in prefixes:
