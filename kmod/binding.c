@@ -303,12 +303,25 @@ static bool dsmip_path_better(const struct dsmip_path *a, const struct dsmip_pat
 	return a->config.bid < b->config.bid;
 }
 
+/* A path that is set to what it is already stays, with its route and counters. */
+static void dsmip_path_keep(struct dsmip_path **path, const struct dsmip_path_set *old)
+{
+	struct dsmip_path *same = dsmip_path_by_bid(old, (*path)->config.bid);
+
+	if (!same || same == *path || memcmp(&same->config, &(*path)->config, sizeof(same->config)))
+		return;
+	dsmip_path_free(*path);
+	*path = same;
+}
+
 void dsmip_path_set_publish(struct dsmip_device *dsmip, struct dsmip_binding *binding,
 			    struct dsmip_path_set *fresh)
 {
 	struct dsmip_path_set *old = dsmip_deref(dsmip, binding->paths);
 	unsigned int i, j;
 
+	for (i = 0; old && i < fresh->count; i++)
+		dsmip_path_keep(&fresh->path[i], old);
 	for (i = 0; i < fresh->count; i++) {
 		struct dsmip_path *path = fresh->path[i];
 

@@ -161,8 +161,8 @@ class Paths:
         """Return the BIDs of paths whose address is gone, and forget them."""
         there: set[tuple[Address, int]] = set()
         for uplink in uplinks:
-            for address in (*uplink.addresses6, *uplink.addresses4):
-                there.add((address, uplink.interface))
+            there.update((address, uplink.interface) for address in uplink.addresses6)
+            there.update((address, uplink.interface) for address in uplink.addresses4)
         gone = [
             bid
             for bid, path in self.installed.items()
