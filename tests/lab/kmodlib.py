@@ -595,7 +595,7 @@ class Device:
         end = time.monotonic() + 2
         while moved() != wanted and time.monotonic() < end:
             time.sleep(0.02)
-        assert moved() == wanted
+        assert moved() == wanted, f"{moved()} instead of {wanted}"
 
     def close(self) -> None:
         """Close the socket; the device stays."""

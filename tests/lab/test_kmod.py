@@ -349,11 +349,12 @@ def test_path_mtu(world: World, kind: str, inner: int, towards: str) -> None:
     """A narrow link on the way: the sender is told, and then all of it arrives."""
     world.bind(kind)
     # mip0 itself lets 1420 octets in; the link takes less than that and the header.
-    ip_batch(world.core, "link set tomr mtu 1400\n link set toha mtu 1400")
     if towards == "agent":
+        ip_batch(world.core, "link set toha mtu 1400")
         ip_batch(world.ha, "link set home mtu 1400")
         ns, source, to, destination = world.mr, LAN, world.core, CN
     else:
+        ip_batch(world.core, "link set tomr mtu 1400")
         ip_batch(world.mr, "link set wan0 mtu 1400")
         ns, source, to, destination = world.core, CN, world.mr, LAN
     if inner == 4:
@@ -409,6 +410,7 @@ def test_unknown_destination(world: World) -> None:
         world.agent.counting(tx_no_binding=1),
     ):
         sender.settimeout(3)
+        sender.setsockopt(socket.IPPROTO_IPV6, 25, 1)  # IPV6_RECVERR
         sender.bind((CN, 0))
         sender.connect((LAN, 9000))
         sender.send(b"anybody")
