@@ -1,0 +1,327 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Which routes, rules and addresses stand when, at the router and at the agent.
+
+Both sides compute what should be there and apply the difference to what is
+there: additions first, so that no packet meets a gap, and a daemon that
+restarts changes nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import Final, Protocol, TypeVar
+
+from ..linux.rtnl import (
+    PROTOCOL,
+    TABLE_MAIN,
+    UNREACHABLE,
+    InterfaceAddress,
+    Route,
+    Rule,
+)
+from ..linux.uplinks import LinkState
+from ..packet.kernel import Address, KernelBinding, Network
+
+log = logging.getLogger(__name__)
+
+TABLE: Final = 4191
+#: One table for each uplink, in the order of the configuration.
+UPLINK_TABLES: Final = 4200
+UPLINK_TABLES_MAX: Final = 256
+#: Rule priorities, before the main table's 32766.
+TO_LAN, FROM_CARE_OF_NEAR, FROM_CARE_OF, FROM_HOME = 4180, 4181, 4182, 4190
+_LAST_RESORT: Final = 0x7FFFFFFF
+_BINDING_METRIC: Final = 512
+_AT_HOME_METRIC: Final = 2048
+_EVERYTHING6: Final = IPv6Network("::/0")
+_EVERYTHING4: Final = IPv4Network("0.0.0.0/0")
+
+
+class RouteControl(Protocol):
+    """The part of ``linux.rtnl.Rtnl`` that is used here."""
+
+    def addresses(self) -> list[InterfaceAddress]: ...
+    def add_address(self, interface: int, address: Address, length: int) -> None: ...
+    def remove_address(self, interface: int, address: Address, length: int) -> None: ...
+    def routes(self, table: int = 0, protocol: int = 0) -> list[Route]: ...
+    def put_route(self, route: Route) -> None: ...
+    def remove_route(self, route: Route) -> None: ...
+    def rules(self) -> list[Rule]: ...
+    def put_rule(self, rule: Rule) -> None: ...
+    def remove_rule(self, rule: Rule) -> None: ...
+
+
+def host(address: Address) -> Network:
+    """Return the network of one address."""
+    return IPv6Network(address) if isinstance(address, IPv6Address) else IPv4Network(address)
+
+
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """An address on an interface."""
+
+    interface: int
+    address: Address
+
+
+Item = Route | Rule | Assigned
+
+
+T = TypeVar("T")
+
+
+def _attempt(action: Callable[[T], None], item: T, quiet: bool = False) -> bool:
+    try:
+        action(item)
+    except OSError as error:
+        log.log(logging.DEBUG if quiet else logging.ERROR, "%s", error.strerror or error)
+        return False
+    return True
+
+
+class RouterRouting:
+    """The mobile router's side.
+
+    Away: home addresses are on the device, and what comes from them or from a
+    mobile network prefix goes into the device by table 4191. Each care-of
+    address leaves by its own uplink, whichever the main table prefers. At home:
+    home addresses are on the home link's interface and traffic goes native.
+    """
+
+    def __init__(
+        self,
+        rtnl: RouteControl,
+        device: int,
+        home_address: IPv6Address,
+        prefixes: Iterable[Network],
+    ) -> None:
+        self._rtnl = rtnl
+        self._device = device
+        self._home_address = home_address
+        self._home_address4: IPv4Address | None = None
+        self._prefixes = tuple(prefixes)
+        self._uplinks: tuple[LinkState, ...] = ()
+        self._home_interface: int | None = None
+        self._present: set[Item] = set()
+        self.read()
+
+    def read(self) -> None:
+        """See what is there: a former daemon's routes, rules and addresses."""
+        present: set[Item] = set(self._rtnl.rules())
+        for route in self._rtnl.routes(protocol=PROTOCOL):
+            if route.table != TABLE_MAIN or route.kind == UNREACHABLE:
+                present.add(route)
+        for entry in self._rtnl.addresses():
+            ours = entry.address == self._home_address or entry.address == self._home_address4
+            if entry.length == entry.address.max_prefixlen and (
+                ours or entry.interface == self._device
+            ):
+                present.add(Assigned(entry.interface, entry.address))
+        self._present = present
+
+    def use_home_address4(self, address: IPv4Address | None) -> None:
+        """Take what the home agent granted; applied at the next change of attachment."""
+        self._home_address4 = address
+
+    def use_prefixes(self, prefixes: Iterable[Network]) -> None:
+        """Take other mobile network prefixes."""
+        self._prefixes = tuple(prefixes)
+
+    def use_uplinks(self, uplinks: tuple[LinkState, ...]) -> None:
+        """Take the uplinks as they are; makes care-of addresses usable as sources."""
+        self._uplinks = uplinks
+        self.apply()
+
+    def attach(self, home_interface: int) -> None:
+        """Traffic goes native on that interface; 0: into the device."""
+        self._home_interface = home_interface
+        self.apply()
+
+    def clear(self) -> None:
+        """Remove everything."""
+        self._change(set())
+
+    def apply(self) -> None:
+        """Make the kernel hold what it should; before the first ``attach``, only add."""
+        wanted = self._uplink_items() | self._discards()
+        if self._home_interface is None:
+            self._change(wanted | self._present)
+        else:
+            self._change(wanted | self._attachment_items(self._home_interface))
+
+    def _home_addresses(self) -> list[Address]:
+        both: list[Address | None] = [self._home_address, self._home_address4]
+        return [address for address in both if address is not None]
+
+    def _attachment_items(self, home_interface: int) -> set[Item]:
+        interface = home_interface or self._device
+        items: set[Item] = {Assigned(interface, address) for address in self._home_addresses()}
+        if home_interface:
+            return items
+        items.add(Route(_EVERYTHING6, self._device, TABLE, source=self._home_address))
+        items.add(Route(_EVERYTHING4, self._device, TABLE, source=self._home_address4))
+        for prefix in self._prefixes:
+            version = prefix.version
+            items.add(Rule(TO_LAN, TABLE_MAIN, destination=prefix, version=version))
+            items.add(Rule(FROM_HOME, TABLE, source=prefix, version=version))
+        for address in self._home_addresses():
+            items.add(Rule(FROM_HOME, TABLE, source=host(address), version=address.version))
+        return items
+
+    def _uplink_items(self) -> set[Item]:
+        items: set[Item] = set()
+        for position, uplink in enumerate(self._uplinks[:UPLINK_TABLES_MAX]):
+            table = UPLINK_TABLES + position
+            for default, everything, addresses in (
+                (uplink.default6, _EVERYTHING6, uplink.addresses6),
+                (uplink.default4, _EVERYTHING4, uplink.addresses4),
+            ):
+                if not uplink.carrier or default is None:
+                    continue
+                items.add(Route(everything, uplink.index, table, default.gateway))
+                # Rather nowhere than out by another uplink with a foreign source.
+                items.add(Route(everything, table=table, metric=_LAST_RESORT, kind=UNREACHABLE))
+                for address in addresses:
+                    source, version = host(address), address.version
+                    near = Rule(FROM_CARE_OF_NEAR, TABLE_MAIN, source, suppress=0, version=version)
+                    items |= {near, Rule(FROM_CARE_OF, table, source, version=version)}
+        return items
+
+    def _discards(self) -> set[Item]:
+        # What no LAN interface has must not go back to where it came from.
+        return {Route(prefix, metric=_LAST_RESORT, kind=UNREACHABLE) for prefix in self._prefixes}
+
+    def _change(self, wanted: set[Item]) -> None:
+        new, old = wanted - self._present, self._present - wanted
+        order: tuple[type[Item], ...] = (Assigned, Route, Rule)
+        for kind in order:
+            for item in new:
+                if isinstance(item, kind) and _attempt(self._add, item):
+                    self._present.add(item)
+        for kind in (Rule, Assigned, Route):
+            for item in old:
+                if not isinstance(item, kind):
+                    continue
+                replaced = isinstance(item, Route) and any(
+                    isinstance(other, Route) and _same_slot(item, other) for other in new
+                )
+                if replaced or _attempt(self._remove, item):
+                    self._present.discard(item)
+
+    def _add(self, item: Item) -> None:
+        if isinstance(item, Route):
+            self._rtnl.put_route(item)
+        elif isinstance(item, Rule):
+            self._rtnl.put_rule(item)
+        else:
+            length = item.address.max_prefixlen
+            self._rtnl.add_address(item.interface, item.address, length)
+
+    def _remove(self, item: Item) -> None:
+        if isinstance(item, Route):
+            self._rtnl.remove_route(item)
+        elif isinstance(item, Rule):
+            self._rtnl.remove_rule(item)
+        else:
+            length = item.address.max_prefixlen
+            self._rtnl.remove_address(item.interface, item.address, length)
+
+
+def _same_slot(one: Route, other: Route) -> bool:
+    """Whether putting one route replaced the other."""
+    return (one.destination, one.table, one.metric) == (
+        other.destination,
+        other.table,
+        other.metric,
+    )
+
+
+class AgentRouting:
+    """The home agent's side: home addresses and prefixes of bindings into the device.
+
+    ``home_link`` is the interface index of a physical home link, 0 without one.
+    """
+
+    def __init__(self, rtnl: RouteControl, device: int, home_link: int = 0) -> None:
+        self._rtnl = rtnl
+        self._device = device
+        self._home_link = home_link
+        self._bound: dict[IPv6Address, frozenset[Route]] = {}
+        self._at_home: set[Route] = set()
+        self._wanted_at_home: set[Route] = set()
+        self._orphans = {
+            route
+            for route in rtnl.routes(table=TABLE_MAIN, protocol=PROTOCOL)
+            if route.interface in (device, home_link) and route.kind != UNREACHABLE
+        }
+
+    def bind(self, binding: KernelBinding) -> None:
+        """Send what is the binding's into the device."""
+        networks: list[Network] = [host(binding.home_address), *binding.prefixes]
+        if binding.home_address4 is not None:
+            networks.append(host(binding.home_address4))
+        wanted = frozenset(
+            Route(network, self._device, metric=_BINDING_METRIC) for network in networks
+        )
+        before = self._bound.get(binding.home_address, frozenset())
+        if wanted == before:
+            return
+        done = set()
+        for route in wanted:
+            known = route in before or route in self._orphans
+            if known or _attempt(self._rtnl.put_route, route):
+                done.add(route)
+            self._orphans.discard(route)
+        for route in before - wanted:
+            _attempt(self._rtnl.remove_route, route)
+        self._bound[binding.home_address] = frozenset(done)
+
+    def unbind(self, home_address: IPv6Address) -> None:
+        """Take a binding's routes away."""
+        for route in self._bound.pop(home_address, ()):
+            _attempt(self._rtnl.remove_route, route)
+        # What could not be reached while its gateway was away can be now.
+        self._put_at_home(self._wanted_at_home)
+
+    def serve_at_home(
+        self, owners: Iterable[tuple[IPv6Address, IPv4Address | None, tuple[Network, ...]]]
+    ) -> None:
+        """Keep routes to mobile networks by their routers' home addresses.
+
+        They count when a router is at home and has no binding.
+        """
+        wanted = set()
+        for home6, home4, prefixes in owners if self._home_link else ():
+            for prefix in prefixes:
+                gateway: Address | None = home6 if prefix.version == 6 else home4
+                if gateway is not None:
+                    wanted.add(
+                        Route(prefix, self._home_link, gateway=gateway, metric=_AT_HOME_METRIC)
+                    )
+        for route in self._at_home - wanted:
+            _attempt(self._rtnl.remove_route, route)
+        self._at_home &= wanted
+        self._wanted_at_home = wanted
+        self._put_at_home(wanted)
+
+    def _put_at_home(self, routes: set[Route]) -> None:
+        for route in routes - self._at_home:
+            if route in self._orphans or _attempt(self._rtnl.put_route, route, quiet=True):
+                self._at_home.add(route)
+            self._orphans.discard(route)
+
+    def forget_orphans(self) -> None:
+        """Remove a former daemon's routes that nothing needs any more."""
+        for route in self._orphans:
+            _attempt(self._rtnl.remove_route, route)
+        self._orphans = set()
+
+    def clear(self) -> None:
+        """Remove everything."""
+        for home_address in list(self._bound):
+            self.unbind(home_address)
+        self.serve_at_home(())
+        self.forget_orphans()
