@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
@@ -89,6 +90,7 @@ class HomeAgent:
         self._pending: dict[IPv6Address, Pending] = {}
         self._deleted: dict[IPv6Address, Deleted] = {}
         self._errors = RateLimit(10, 10.0)
+        self._timers: list[tuple[float, IPv6Address]] = []
         self._adopted = tuple(adopted)
 
     # --- inputs ------------------------------------------------------------------
@@ -106,6 +108,7 @@ class HomeAgent:
                 )
                 continue
             self._entries[binding.home_address] = entry
+            self._call_at(entry.expires, binding.home_address)
             if entry.home_address4:
                 self._ownership.adopt4(owner, entry.home_address4)
             effects += self._proxies(entry, True)
@@ -171,25 +174,27 @@ class HomeAgent:
 
     def next_timer(self) -> float | None:
         """Return when ``handle_timer`` wants to be called, None for never."""
-        times = [entry.expires for entry in self._entries.values()]
-        times += [deleted.until for deleted in self._deleted.values()]
-        times += [pending.since + DUPLICATE_TIMEOUT for pending in self._pending.values()]
-        return min(times, default=None)
+        return self._timers[0][0] if self._timers else None
 
     def handle_timer(self, now: float) -> list[Effect]:
         """Do what time asks for."""
         effects: list[Effect] = []
-        for entry in [entry for entry in self._entries.values() if entry.expires <= now]:
-            effects += self._remove(entry, now, f"{_name(entry)}: lifetime ended")
-        for home in [home for home, deleted in self._deleted.items() if deleted.until <= now]:
-            del self._deleted[home]
-        for home in [
-            home
-            for home, pending in self._pending.items()
-            if pending.since + DUPLICATE_TIMEOUT <= now
-        ]:
-            effects += self.duplicate_checked(home, True, now)
+        while self._timers and self._timers[0][0] <= now:
+            home = heapq.heappop(self._timers)[1]
+            entry = self._entries.get(home)
+            if entry is not None and entry.expires <= now:
+                effects += self._remove(entry, now, f"{_name(entry)}: lifetime ended")
+            deleted = self._deleted.get(home)
+            if deleted is not None and deleted.until <= now:
+                del self._deleted[home]
+            pending = self._pending.get(home)
+            if pending is not None and pending.since + DUPLICATE_TIMEOUT <= now:
+                effects += self.duplicate_checked(home, True, now)
         return effects
+
+    def _call_at(self, at: float, home: IPv6Address) -> None:
+        """Look at a home address again then; a refresh leaves earlier calls to find nothing."""
+        heapq.heappush(self._timers, (at, home))
 
     def reconfigure(self, config: HomeAgentConfig, now: float) -> list[Effect]:
         """Apply a new configuration; a binding that it still allows is not touched."""
@@ -290,6 +295,7 @@ class HomeAgent:
                 # Refuse what can be refused before anybody waits for it.
                 registration.judge(self._config, self._ownership, owner, update, received)
                 self._pending[home] = Pending(update, received, now)
+                self._call_at(now + DUPLICATE_TIMEOUT, home)
                 return [] if pending else [DetectDuplicate(home)]
         return self._register(owner, update, received, now)
 
@@ -319,6 +325,7 @@ class HomeAgent:
             prefixes=terms.prefixes,
         )
         self._entries[owner.home_address] = entry
+        self._call_at(entry.expires, owner.home_address)
         self._deleted.pop(owner.home_address, None)
         effects: list[Effect] = [
             PutBinding(to_kernel(entry, self._config.address4, now)),
@@ -378,6 +385,7 @@ class HomeAgent:
         del self._entries[entry.home_address]
         if len(self._deleted) < DELETED_MAX:
             self._deleted[entry.home_address] = Deleted(entry.sequence, now + DELETED_FOR)
+            self._call_at(now + DELETED_FOR, entry.home_address)
         return [
             *self._proxies(entry, False),
             DropBinding(entry.home_address),
