@@ -12,6 +12,7 @@ usable KVM the machine is emulated; ``DSMIP_KVM=1`` uses KVM.
 from __future__ import annotations
 
 import argparse
+import compileall
 import os
 import shlex
 import signal
@@ -25,7 +26,8 @@ from pathlib import Path
 
 from .kernels import BUILD, NAMES, ROOT, Kernel, prepare
 
-_STARTED, _ENDED = b"@dsmip-lab-begins@\r\n", b"@dsmip-lab-ends@"
+# A fresh /tmp must not hide these.
+_NEEDED = (ROOT, Path(sys.prefix), Path(sys.base_prefix))
 
 _INIT = """\
 #!/bin/bash
@@ -36,20 +38,19 @@ mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
 mkdir -p /dev/pts /dev/shm
+[ -e /dev/fd ] || ln -s /proc/self/fd /dev/fd
 mount -t devpts devpts /dev/pts
 mount -t tmpfs tmpfs /dev/shm
 mount -t tmpfs tmpfs /run
-mount -t tmpfs tmpfs /tmp
-mkdir -p /run/netns /var/run
+mkdir -p /run/netns /run/lock {scratch}
+mount -t tmpfs -o mode=1777 tmpfs {scratch}
+export TMPDIR={scratch}
 {modules}
 ip link set lo up
 ulimit -c 0
 cd {root}
-stty -echo cols {columns} rows {rows} < /dev/console 2>/dev/null
-printf '%s\\n' '{started}'
-{shell}
+setsid -c bash -c 'stty {terminal}; . /dsmip-share/command' < /dev/ttyS1 > /dev/ttyS1 2>&1
 echo $? > /dsmip-share/rc
-printf '%s\\n' '{ended}'
 dmesg > /dsmip-share/dmesg
 sync
 echo o > /proc/sysrq-trigger
@@ -90,8 +91,13 @@ class Machine:
             self._write_init(share, command, interactive)
             qemu = self._qemu(share, share / "root")
             (share / "root").mkdir()
+            # Tests are compiled here once, not in every guest and much slower there.
+            for tree in ("pylib", "tests"):
+                compileall.compile_dir(ROOT / tree, quiet=2)
             # In a mount namespace of its own the bind mount ends with the machine.
-            script = f"mount --bind / {share}/root && exec {shlex.join(qemu)}"
+            script = (
+                f"mount --bind / {share}/root && exec setpriv --pdeathsig KILL {shlex.join(qemu)}"
+            )
             machine = subprocess.Popen(
                 ["unshare", "--mount", "--propagation", "private", "sh", "-c", script],
                 stdin=None if interactive else subprocess.DEVNULL,
@@ -103,8 +109,12 @@ class Machine:
                 self.dmesg = (share / "dmesg").read_text(errors="replace")
                 (self.out / "dmesg.txt").write_text(self.dmesg)
             subprocess.run(["cp", "-rT", str(results), str(self.out)], check=True)
-            rc = share / "rc"
-            return int(rc.read_text()) if rc.exists() else 124
+            if (share / "rc").exists():
+                return int((share / "rc").read_text())
+            console = (share / "console").read_text(errors="replace")
+            sys.stderr.write(f"{console}\nthe machine went down, or time ran out\n")
+            self.dmesg += console
+            return 124
 
     def _qemu(self, share: Path, root: Path) -> list[str]:
         if os.environ.get("DSMIP_KVM") == "1" and not self.icount:
@@ -126,7 +136,10 @@ class Machine:
             *("-virtfs", virtfs.format(root, "host") + ",readonly=on"),
             *("-virtfs", virtfs.format(share, "share")),
             *("-virtfs", virtfs.format(ROOT, "repository") + ",readonly=on"),
-            *("-nodefaults", "-nographic", "-serial", "stdio", "-monitor", "none", "-no-reboot"),
+            *("-nodefaults", "-nographic", "-monitor", "none", "-no-reboot"),
+            # The kernel has a console to itself, so none of it gets into the output.
+            *("-serial", f"file:{share}/console"),
+            *("-chardev", "stdio,id=terminal,signal=off", "-serial", "chardev:terminal"),
         ]
 
     def _write_init(self, share: Path, command: list[str], interactive: bool) -> None:
@@ -145,8 +158,10 @@ class Machine:
             lines.append(f"mkdir -p /lib/modules/{self.kernel.version}")
             lines.append(f"mount --bind {modules} /lib/modules/{self.kernel.version}")
         (share / "command").write_text(shlex.join(command) + "\n")
-        shell = ". /dsmip-share/command"
-        shell = f"setsid -c bash -c '{shell}' < /dev/console > /dev/console 2>&1"
+        terminal = f"cols {size.columns} rows {size.lines} sane"
+        if not interactive:
+            terminal += " -echo -opost"
+        scratch = "/run/tmp" if any(p.is_relative_to("/tmp") for p in _NEEDED) else "/tmp"
         environment = " ".join(f"{k}={shlex.quote(v)}" for k, v in self.environment.items())
         init = share / "init"
         init.write_text(
@@ -157,12 +172,9 @@ class Machine:
                 environment=environment,
                 modules="\n".join(lines),
                 root=ROOT,
-                columns=size.columns,
-                rows=size.lines,
-                started=_STARTED.decode().strip(),
-                ended=_ENDED.decode(),
-                shell=shell,
-            ).replace("stty -echo", "stty" if interactive else "stty -echo")
+                terminal=terminal,
+                scratch=scratch,
+            )
         )
         init.chmod(0o755)
 
@@ -177,27 +189,9 @@ class Machine:
                 timer.start()
             if terminal is not None:
                 tty.setraw(terminal)
-            head: bytes | None = b""
-            ended = False
             while chunk := os.read(machine.stdout.fileno(), 65536):
-                if head is not None:
-                    head += chunk
-                    at = head.find(_STARTED)
-                    if at < 0:
-                        continue
-                    chunk, head = head[at + len(_STARTED) :], None
-                if ended:
-                    continue
-                # What the kernel says about powering off is no part of the output.
-                at = chunk.find(_ENDED)
-                if at >= 0:
-                    chunk, ended = chunk[:at], True
-                if not interactive:
-                    chunk = chunk.replace(b"\r\n", b"\n")
                 sys.stdout.buffer.write(chunk)
                 sys.stdout.buffer.flush()
-            if head is not None:
-                sys.stderr.write(head.decode(errors="replace") + "\nthe machine did not start\n")
         except KeyboardInterrupt:
             machine.send_signal(signal.SIGTERM)
         finally:
