@@ -52,6 +52,7 @@ class LinkState:
     index: int = 0
     carrier: bool = False
     mtu: int = 0
+    link_layer: bytes = b""
     addresses6: tuple[IPv6Address, ...] = ()
     addresses4: tuple[IPv4Address, ...] = ()
     default6: Route | None = None
@@ -149,6 +150,7 @@ class UplinkMonitor:
             link.index,
             carrier=True,
             mtu=link.mtu,
+            link_layer=link.address,
             addresses6=tuple(a.address for a in mine if isinstance(a.address, IPv6Address)),
             addresses4=tuple(a.address for a in mine if isinstance(a.address, IPv4Address)),
             default6=_default(routes, 6),
