@@ -32,7 +32,7 @@ _NEEDED = (ROOT, Path(sys.prefix), Path(sys.base_prefix))
 _INIT = """\
 #!/bin/bash
 export PATH={venv}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-export HOME=/root LANG=C.UTF-8 TERM={term} PYTHONDONTWRITEBYTECODE=1
+export HOME=/root LANG=C.UTF-8 TERM={term} PYTHONDONTWRITEBYTECODE=1 PYTHONPATH={root}
 export DSMIP_OUT=/dsmip-share/out DSMIP_KERNEL={kernel} DSMIP_IN_LAB=1 {environment}
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys

@@ -1,0 +1,440 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The standard topology, and the words that scenarios are told in.
+
+                  cn
+                   |
+    home link --- ha --- core --- v6, v4, nat, v6only, captive (access networks)
+                                   :
+                                   mr --- lan
+
+``mr`` has interfaces wan0 to wan3, any of which can be plugged into any access
+network or into the home link. Everything lives in network namespaces of one
+machine, joined by veth; all clocks are one clock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+OUT = Path(os.environ.get("DSMIP_OUT", "build/lab"))
+
+HA6, HA4 = "2001:db8:1::1", "198.51.100.1"
+HOA, HOA4 = "2001:db8:1::100", "198.51.100.100"
+CN6, CN4 = "2001:db8:c::2", "192.0.2.2"
+NET6, NET4 = "2001:db8:100::/56", "203.0.113.0/28"
+LAN6, LAN4 = "2001:db8:100::2", "203.0.113.2"
+WANS = ("wan0", "wan1", "wan2", "wan3")
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """An access network: its prefixes, and the address its router leases in IPv4."""
+
+    number: int
+    prefix6: str = ""
+    prefix4: str = ""
+    nat: bool = False
+
+    @property
+    def router4(self) -> str:
+        return self.prefix4 + ".1"
+
+
+ACCESS = {
+    "v6": Access(6, "2001:db8:a6", "198.18.6"),
+    "v4": Access(4, "", "198.18.4"),
+    "nat": Access(5, "", "10.0.5", nat=True),
+    "v6only": Access(7, "2001:db8:a7"),
+    "captive": Access(8, "", "10.0.8", nat=True),
+}
+HOME = "home"
+
+_RADVD = """\
+interface {interface} {{
+  AdvSendAdvert on; MinRtrAdvInterval 0.1; MaxRtrAdvInterval 0.25;
+  AdvDefaultLifetime 1800; AdvHomeAgentFlag {home};{more}
+  prefix {prefix} {{ AdvOnLink on; AdvAutonomous on; AdvRouterAddr {router};
+    AdvValidLifetime 7200; AdvPreferredLifetime 3600; }};
+}};
+"""
+
+
+class Topology:
+    """The networks, up as long as the context lasts.
+
+    ``rtt_ms`` is the round trip between the core and the home agent. ``name``
+    is where captures and logs are kept when the scenario fails.
+    """
+
+    def __init__(self, name: str, rtt_ms: float = 20, nat_timeout: int = 30) -> None:
+        self.name = name
+        self.rtt_ms = rtt_ms
+        self.nat_timeout = nat_timeout
+        self.directory = Path("/tmp/lab") / name
+        self.processes: list[subprocess.Popen[bytes]] = []
+        self.where: dict[str, str] = {}
+        self.failed = False
+
+    # --- up and down -------------------------------------------------------------
+
+    def __enter__(self) -> Topology:
+        shutil.rmtree(self.directory, ignore_errors=True)
+        self.directory.mkdir(parents=True)
+        try:
+            self._build()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.failed = self.failed or error is not None
+        self.close()
+
+    def close(self) -> None:
+        """Stop what was started, take the networks down, keep what a failure left."""
+        for process in reversed(self.processes):
+            self.stop(process)
+        for name in self._namespaces():
+            subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
+        if self.failed:
+            kept = OUT / self.name
+            shutil.copytree(self.directory, kept, dirs_exist_ok=True)
+
+    @staticmethod
+    def _namespaces() -> list[str]:
+        return ["cn", "core", "ha", "mr", "lan", *ACCESS]
+
+    def _build(self) -> None:
+        for name in self._namespaces():
+            subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
+        self.shell(None, "\n".join(f"ip netns add {name}" for name in self._namespaces()))
+        forward = "sysctl -qw net.ipv6.conf.all.forwarding=1 net.ipv4.ip_forward=1\n"
+        quiet = (
+            "sysctl -qw net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0\n"
+            "ip link set lo up\n"
+        )
+        half = self.rtt_ms / 2
+        self.shell(
+            "core",
+            quiet
+            + forward
+            + self._veth("cn", "cn", "eth0")
+            + "ip addr add 2001:db8:c::1/64 dev cn\nip addr add 192.0.2.1/24 dev cn\n"
+            + self._veth("ha", "ha", "core")
+            + "ip addr add 2001:db8:f:1::1/64 dev ha\nip addr add 198.18.1.1/24 dev ha\n"
+            + f"tc qdisc add dev ha root netem delay {half}ms limit 10000\n"
+            + "ip route add 2001:db8:1::/64 via 2001:db8:f:1::2\n"
+            + "ip route add 2001:db8:100::/40 via 2001:db8:f:1::2\n"
+            + "ip route add 198.51.100.0/24 via 198.18.1.2\n"
+            + "ip route add 203.0.113.0/24 via 198.18.1.2\n"
+            + "".join(self._core_side(name, access) for name, access in ACCESS.items()),
+        )
+        self.shell(
+            "cn",
+            quiet + "ip link set eth0 up\nip addr add 2001:db8:c::2/64 dev eth0\n"
+            "ip addr add 192.0.2.2/24 dev eth0\nip route add default via 2001:db8:c::1\n"
+            "ip route add default via 192.0.2.1\n",
+        )
+        self.shell(
+            "ha",
+            quiet + forward + "ip link add home type bridge\nip link set home up\n"
+            "ip link set core up\nip addr add 2001:db8:f:1::2/64 dev core\n"
+            "ip addr add 198.18.1.2/24 dev core\nip addr add 2001:db8:1::1/64 dev home\n"
+            "ip addr add 198.51.100.1/24 dev home\nip route add default via 2001:db8:f:1::1\n"
+            "ip route add default via 198.18.1.1\n"
+            f"tc qdisc add dev core root netem delay {half}ms limit 10000\n",
+        )
+        for name, access in ACCESS.items():
+            self.shell(name, quiet + forward + self._access_side(name, access))
+        wans = "".join(
+            f"ip link add {wan} type veth peer name {wan}p\n"
+            f"ip link set {wan}p netns core\n"
+            f"sysctl -qw net.ipv6.conf.{wan}.accept_ra=2\nip link set {wan} up\n"
+            for wan in WANS
+        )
+        self.shell(
+            "mr",
+            "ip link set lo up\n" + forward + wans + "ip link add lan0 type veth peer name eth0\n"
+            "ip link set eth0 netns lan\nip link set lan0 up\n"
+            "ip addr add 2001:db8:100::1/64 dev lan0 nodad\nip addr add 203.0.113.1/28 dev lan0\n",
+        )
+        self.shell(
+            "lan",
+            quiet + "ip link set eth0 up\nip addr add 2001:db8:100::2/64 dev eth0\n"
+            "ip addr add 203.0.113.2/28 dev eth0\nip route add default via 2001:db8:100::1\n"
+            "ip route add default via 203.0.113.1\n",
+        )
+        self._advertise()
+
+    @staticmethod
+    def _veth(here: str, other: str, there: str) -> str:
+        return (
+            f"ip link add {here} type veth peer name {there}\n"
+            f"ip link set {there} netns {other}\nip link set {here} up\n"
+        )
+
+    def _core_side(self, name: str, access: Access) -> str:
+        n = access.number
+        script = self._veth(f"a{n}", name, "core")
+        script += (
+            f"ip addr add 2001:db8:f:{n}::1/64 dev a{n}\nip addr add 198.18.10{n}.1/24 dev a{n}\n"
+        )
+        if access.prefix6:
+            script += f"ip route add {access.prefix6}::/64 via 2001:db8:f:{n}::2\n"
+        if access.prefix4 and not access.nat:
+            script += f"ip route add {access.prefix4}.0/24 via 198.18.10{n}.2\n"
+        return script
+
+    def _access_side(self, name: str, access: Access) -> str:
+        n = access.number
+        script = (
+            "ip link set core up\nip link add acc type bridge\nip link set acc up\n"
+            f"ip addr add 2001:db8:f:{n}::2/64 dev core\nip addr add 198.18.10{n}.2/24 dev core\n"
+            f"ip route add default via 2001:db8:f:{n}::1\nip route add default via 198.18.10{n}.1\n"
+        )
+        if access.prefix6:
+            script += f"ip addr add {access.prefix6}::1/64 dev acc\n"
+        if access.prefix4:
+            script += f"ip addr add {access.router4}/24 dev acc\n"
+        if access.nat:
+            # Random ports, so that a mapping that is made anew is another one.
+            script += (
+                "nft -f - <<'END'\n"
+                "table ip nat { chain post { type nat hook postrouting priority 100\n"
+                '  oifname "core" masquerade random\n} }\n'
+                "table ip guard { chain in { type filter hook input priority 0\n"
+                '  iifname "core" ct state new drop\n}\n'
+                " chain portal { type filter hook forward priority 0\n} }\n"
+                "END\n"
+                f"sysctl -qw net.netfilter.nf_conntrack_udp_timeout={self.nat_timeout}\n"
+                f"sysctl -qw net.netfilter.nf_conntrack_udp_timeout_stream={self.nat_timeout}\n"
+            )
+        if name == "captive":
+            script += "nft add rule ip guard portal drop\n"
+        return script
+
+    def _advertise(self) -> None:
+        for name, access in ACCESS.items():
+            if access.prefix6:
+                self._radvd(name, "acc", f"{access.prefix6}::/64", home=False)
+        self._radvd("ha", "home", f"{HA6}/64", home=True)
+
+    def _radvd(self, namespace: str, interface: str, prefix: str, home: bool) -> None:
+        onoff = "on" if home else "off"
+        more = "\n  HomeAgentLifetime 1800; HomeAgentPreference 10;" if home else ""
+        file = self.directory / f"radvd-{namespace}.conf"
+        file.write_text(
+            _RADVD.format(interface=interface, prefix=prefix, home=onoff, router=onoff, more=more)
+        )
+        file.chmod(0o644)
+        pid = self.directory / f"radvd-{namespace}.pid"
+        self.start(
+            namespace,
+            ["radvd", "-n", "-m", "stderr", "-C", str(file), "-p", str(pid)],
+            log=f"radvd-{namespace}.log",
+        )
+
+    # --- running things ----------------------------------------------------------
+
+    def shell(self, namespace: str | None, script: str) -> str:
+        """Run a shell script, stopping at the first failure; return its output."""
+        command = ["sh", "-e"]
+        if namespace:
+            command = ["ip", "netns", "exec", namespace, *command]
+        done = subprocess.run(
+            command,
+            input=script,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise RuntimeError(f"{namespace}: exit {done.returncode}\n{script}\n{done.stdout}")
+        return done.stdout
+
+    def run(self, namespace: str, command: Sequence[str], check: bool = True) -> str:
+        """Run one command; return what it prints."""
+        done = subprocess.run(
+            ["ip", "netns", "exec", namespace, *command],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+        if check and done.returncode:
+            raise RuntimeError(f"{namespace}: {' '.join(command)}: {done.stdout}")
+        return done.stdout
+
+    def start(
+        self, namespace: str, command: Sequence[str], log: str = "", **environment: str
+    ) -> subprocess.Popen[bytes]:
+        """Start a command that goes on; its output is appended to ``log``."""
+        target = (self.directory / log).open("ab") if log else subprocess.DEVNULL
+        process = subprocess.Popen(
+            ["ip", "netns", "exec", namespace, *command],
+            stdin=subprocess.DEVNULL,
+            stdout=target,
+            stderr=target,
+            env=os.environ | environment,
+        )
+        if log:
+            target.close()  # type: ignore[union-attr]
+        self.processes.append(process)
+        return process
+
+    def stop(self, process: subprocess.Popen[bytes], how: int = signal.SIGTERM) -> None:
+        """End a started process and wait for it."""
+        if process.poll() is None:
+            process.send_signal(how)
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        if process in self.processes:
+            self.processes.remove(process)
+
+    def capture(self, namespace: str, interface: str = "any") -> Path:
+        """Record packets from now on; the file is complete when the topology closes."""
+        file = self.directory / f"{namespace}-{interface}.pcap"
+        process = self.start(
+            namespace,
+            ["tcpdump", "-i", interface, "-U", "-w", str(file), "-Z", "root"],
+            log="tcpdump.log",
+        )
+        wait_for(lambda: file.exists() and file.stat().st_size >= 24, 10, "tcpdump")
+        assert process.poll() is None
+        return file
+
+    # --- the story ------------------------------------------------------------------
+
+    def plug(self, wan: str, network: str, lease: bool = True) -> float:
+        """Connect an interface of the router; return when its link came up.
+
+        Over IPv4 the router gets its lease at once, as from a DHCP client;
+        ``lease`` False leaves that to the scenario.
+        """
+        if wan in self.where:
+            raise ValueError(f"{wan} is plugged into {self.where[wan]}")
+        target, bridge = ("ha", "home") if network == HOME else (network, "acc")
+        self.shell(
+            "core",
+            f"ip link set {wan}p netns {target}\n"
+            f"ip netns exec {target} ip link set {wan}p master {bridge}\n",
+        )
+        self.where[wan] = network
+        at = time.monotonic()
+        self.shell(target, f"ip link set {wan}p up\n")
+        if lease:
+            self.lease(wan)
+        return at
+
+    def lease(self, wan: str) -> None:
+        """Give the interface its IPv4 address and default route."""
+        access = ACCESS.get(self.where[wan])
+        index = WANS.index(wan)
+        if access and access.prefix4:
+            self.shell(
+                "mr",
+                f"ip addr add {access.prefix4}.{9 + index}/24 dev {wan}\n"
+                f"ip route add default via {access.router4} dev {wan} metric {100 + index}\n",
+            )
+
+    def unplug(self, wan: str) -> float:
+        """Pull the cable; return when. Then the addresses go, as netifd would do it."""
+        network = self.where.pop(wan)
+        target = "ha" if network == HOME else network
+        at = time.monotonic()
+        self.shell(target, f"ip link set {wan}p down\n")
+        self.shell(target, f"ip link set {wan}p nomaster\nip link set {wan}p netns core\n")
+        self.shell(
+            "mr",
+            f"ip -4 addr flush dev {wan}\nip -6 addr flush dev {wan} scope global\n"
+            f"ip -6 route flush dev {wan} proto ra\n",
+        )
+        return at
+
+    def roam(self, old: str, new: str, network: str) -> float:
+        """Pull one cable while another is being plugged in; return when it was pulled."""
+        at = self.unplug(old)
+        self.plug(new, network)
+        return at
+
+    def nat_forget(self, network: str = "nat") -> float:
+        """Let the NAT lose all its mappings, as it does when it restarts."""
+        at = time.monotonic()
+        self.run(network, ["conntrack", "-F"])
+        return at
+
+    def login(self) -> None:
+        """Pass the captive portal."""
+        self.shell("captive", "nft flush chain ip guard portal\n")
+
+    # --- daemons ----------------------------------------------------------------------
+
+    def daemon(self, namespace: str, configuration: str) -> subprocess.Popen[bytes]:
+        """Start dsmipd with a TOML configuration; its log is NAMESPACE.log."""
+        file = self.directory / f"{namespace}.toml"
+        file.write_text(configuration)
+        return self.start(
+            namespace,
+            ["python", "-m", "dsmip.service.daemon", "--config", str(file)],
+            log=f"{namespace}.log",
+        )
+
+    def socket(self, namespace: str) -> str:
+        """Return the control socket for configurations and commands."""
+        return str(self.directory / f"{namespace}.sock")
+
+    def dsmip(self, namespace: str, *words: str, check: bool = True) -> str:
+        """Run the ``dsmip`` command against a daemon."""
+        command = ["python", "-m", "dsmip.cli", "--socket", self.socket(namespace), *words]
+        return self.run(namespace, command, check=check)
+
+    def dsmip_json(self, namespace: str, *words: str) -> dict:  # type: ignore[type-arg]
+        """Run it with ``--json``; return what it says."""
+        found = json.loads(self.dsmip(namespace, *words, "--json"))
+        assert isinstance(found, dict)
+        return found
+
+    def log(self, name: str) -> str:
+        """Return what a daemon has written."""
+        file = self.directory / f"{name}.log"
+        return file.read_text(errors="replace") if file.exists() else ""
+
+
+def wait_for(condition, seconds: float, what: str, step: float = 0.05):  # type: ignore[no-untyped-def]
+    """Return the first true value of ``condition``; fail after some seconds."""
+    end = time.monotonic() + seconds
+    while True:
+        with contextlib.suppress(RuntimeError, json.JSONDecodeError, OSError):
+            value = condition()
+            if value:
+                return value
+        if time.monotonic() > end:
+            raise AssertionError(f"{what}: not within {seconds} s")
+        time.sleep(step)
+
+
+@contextlib.contextmanager
+def topology(name: str, **options: float) -> Iterator[Topology]:
+    """Return the standard topology under a name."""
+    with Topology(name, **options) as made:  # type: ignore[arg-type]
+        yield made
