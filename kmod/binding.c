@@ -154,6 +154,12 @@ int dsmip_binding_set_home4(struct dsmip_device *dsmip, struct dsmip_binding *bi
 			    __be32 home4)
 {
 	struct dsmip_trie *trie = dsmip_home_trie(dsmip, binding);
+	const struct dsmip_prefix old = {
+		.family = AF_INET,
+		.key = dsmip_key4(binding->home4),
+		.bits = 32,
+		.flags = binding->flags & DSMIP_BINDING_F_MOBILE ? DSMIP_PREFIX_F_LOCAL : 0,
+	};
 
 	if (home4 == binding->home4)
 		return 0;
@@ -163,8 +169,9 @@ int dsmip_binding_set_home4(struct dsmip_device *dsmip, struct dsmip_binding *bi
 		if (err)
 			return err;
 	}
-	if (binding->home4)
-		dsmip_trie_remove(trie, AF_INET, dsmip_key4(binding->home4), 32);
+	/* The prefixes given may name it too. */
+	if (binding->home4 && !dsmip_prefix_find(binding, &old))
+		dsmip_trie_remove(trie, AF_INET, old.key, 32);
 	binding->home4 = home4;
 	return 0;
 }
@@ -222,7 +229,8 @@ int dsmip_prefix_add(struct dsmip_device *dsmip, struct dsmip_binding *binding,
 
 	if (dsmip_prefix_find(binding, wanted))
 		return 0;
-	if (binding->prefix_count >= DSMIP_PREFIXES_MAX)
+	/* One request may add all it can before it takes all the old ones away. */
+	if (binding->prefix_count >= 2 * DSMIP_PREFIXES_MAX)
 		return -ENOSPC;
 	prefix = kmemdup(wanted, sizeof(*wanted), GFP_KERNEL);
 	if (!prefix)

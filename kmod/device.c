@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include <linux/ethtool.h>
 #include <linux/if_arp.h>
+#include <linux/inetdevice.h>
 #include <linux/module.h>
+#include <net/addrconf.h>
 #include <net/net_namespace.h>
 #include <net/rtnetlink.h>
 #include <net/udp_tunnel.h>
@@ -147,6 +149,25 @@ static int dsmip_attach(struct dsmip_device *dsmip)
 
 /* --- net_device ----------------------------------------------------------- */
 
+/*
+ * No link-local address, thus no router solicitation and no IPv6 redirect; and
+ * none of IPv4 either: that two routers are reached through one device does
+ * not make them neighbours.
+ */
+static int dsmip_open(struct net_device *dev)
+{
+	struct in_device *in4 = __in_dev_get_rtnl(dev);
+	struct inet6_dev *in6 = __in6_dev_get(dev);
+
+	if (in4) {
+		IN_DEV_CONF_SET(in4, SEND_REDIRECTS, false);
+		IPV4_DEVCONF_ALL(dev_net(dev), SEND_REDIRECTS) = false;
+	}
+	if (in6)
+		in6->cnf.addr_gen_mode = IN6_ADDR_GEN_MODE_NONE;
+	return 0;
+}
+
 static void dsmip_uninit(struct net_device *dev)
 {
 	struct dsmip_device *dsmip = netdev_priv(dev);
@@ -170,6 +191,7 @@ static void dsmip_free(struct net_device *dev)
 
 static const struct net_device_ops dsmip_netdev_ops = {
 	.ndo_uninit = dsmip_uninit,
+	.ndo_open = dsmip_open,
 	.ndo_start_xmit = dsmip_xmit,
 	.ndo_get_stats64 = dsmip_get_stats64,
 };
@@ -200,8 +222,9 @@ static void dsmip_setup(struct net_device *dev)
 	dev->netdev_ops = &dsmip_netdev_ops;
 	dev->ethtool_ops = &dsmip_ethtool_ops;
 	dev->type = ARPHRD_NONE;
-	dev->flags = IFF_POINTOPOINT | IFF_NOARP | IFF_MULTICAST;
+	dev->flags = IFF_POINTOPOINT | IFF_NOARP;
 	dev->priv_flags |= IFF_NO_QUEUE;
+	dev->needs_free_netdev = true;
 	dev->hard_header_len = 0;
 	dev->addr_len = 0;
 	dev->needed_headroom = DSMIP_HEADROOM;

@@ -53,7 +53,7 @@ int dsmip_find_option(struct sk_buff *skb, int header, u8 type)
 			if (found || (at - header) % 8 != 6 ||
 			    (octets[1] != DSMIP_CAREOF_LEN_SHORT &&
 			     (type != DSMIP_CAREOF_TYPE || octets[1] != DSMIP_CAREOF_LEN_LONG)))
-				return -EINVAL;
+				return -EPROTO;
 			found = at;
 		}
 		at += 2 + octets[1];
@@ -237,6 +237,8 @@ static unsigned int dsmip_hook_in(void *priv, struct sk_buff *skb,
 			return NF_ACCEPT;
 		if (nexthdr == NEXTHDR_DEST) {
 			option = dsmip_find_option(skb, header, DSMIP_CAREOF_TYPE);
+			if (option == -EINVAL)
+				return dsmip_drop(state->net, DSMIP_COUNT_RX_MALFORMED);
 			if (option && !dsmip_careof_is_ours(skb, header))
 				return dsmip_drop(state->net, DSMIP_COUNT_RX_FORGED_CAREOF);
 			if (!option)

@@ -34,7 +34,8 @@ static inline void dsmip_careof_fill(struct dsmip_careof_header *header, u8 next
 /*
  * Looks at the destination options header at this offset. Returns the offset of
  * the one option of the type, 0 when there is none, -EINVAL when the header is
- * damaged, has it twice, or has it where it is not aligned to 8n+6.
+ * damaged, -EPROTO when it has the option twice, of a wrong length, or where it
+ * is not aligned to 8n+6.
  */
 int dsmip_find_option(struct sk_buff *skb, int header, u8 type);
 

@@ -299,10 +299,39 @@ static void dsmip_forget_prefixes(struct list_head *list)
 	}
 }
 
+static bool dsmip_is_named(struct nlattr *prefixes, const struct dsmip_prefix *prefix, bool remove)
+{
+	struct dsmip_prefix named = {};
+	struct nlattr *nest;
+	u32 flags;
+	int rest;
+
+	if (prefixes)
+		nla_for_each_nested(nest, prefixes, rest)
+			if (!dsmip_get_prefix(nest, &named, &flags, NULL) &&
+			    named.family == prefix->family && named.bits == prefix->bits &&
+			    named.key.hi == prefix->key.hi && named.key.lo == prefix->key.lo &&
+			    named.flags == prefix->flags)
+				return !(flags & DSMIP_PREFIX_F_REMOVE) != remove;
+	return false;
+}
+
+/* Whether the request leaves this prefix of the binding out. */
+static bool dsmip_is_dropped(const struct dsmip_request *request,
+			     const struct dsmip_prefix *prefix)
+{
+	struct nlattr *named = request->attrs[DSMIP_A_PREFIXES];
+
+	return dsmip_is_named(named, prefix, true) ||
+	       (request->flags & DSMIP_REQUEST_F_REPLACE_PREFIXES &&
+		!dsmip_is_named(named, prefix, false));
+}
+
 /* Adds the new prefixes; what has to go goes later, when nothing can fail. */
 static int dsmip_prepare_prefixes(struct dsmip_request *request)
 {
-	struct dsmip_prefix wanted = {}, *copy;
+	struct dsmip_prefix wanted = {}, *copy, *prefix;
+	unsigned int count = 0;
 	struct nlattr *nest;
 	u32 flags;
 	int err, rest;
@@ -331,35 +360,22 @@ static int dsmip_prepare_prefixes(struct dsmip_request *request)
 		}
 		list_add_tail(&copy->list, &request->added);
 	}
+	list_for_each_entry(prefix, &request->binding->prefixes, list)
+		count += !dsmip_is_dropped(request, prefix);
+	if (count > DSMIP_PREFIXES_MAX) {
+		NL_SET_ERR_MSG_ATTR(request->extack, request->attrs[DSMIP_A_PREFIXES],
+				    "a binding has at most 64 prefixes");
+		return -ENOSPC;
+	}
 	return 0;
-}
-
-static bool dsmip_is_named(struct nlattr *prefixes, const struct dsmip_prefix *prefix, bool remove)
-{
-	struct dsmip_prefix named = {};
-	struct nlattr *nest;
-	u32 flags;
-	int rest;
-
-	if (prefixes)
-		nla_for_each_nested(nest, prefixes, rest)
-			if (!dsmip_get_prefix(nest, &named, &flags, NULL) &&
-			    named.family == prefix->family && named.bits == prefix->bits &&
-			    named.key.hi == prefix->key.hi && named.key.lo == prefix->key.lo &&
-			    named.flags == prefix->flags)
-				return !(flags & DSMIP_PREFIX_F_REMOVE) != remove;
-	return false;
 }
 
 static void dsmip_drop_prefixes(struct dsmip_request *request)
 {
-	bool replace = request->flags & DSMIP_REQUEST_F_REPLACE_PREFIXES;
-	struct nlattr *named = request->attrs[DSMIP_A_PREFIXES];
 	struct dsmip_prefix *prefix, *next;
 
 	list_for_each_entry_safe(prefix, next, &request->binding->prefixes, list)
-		if (dsmip_is_named(named, prefix, true) ||
-		    (replace && !dsmip_is_named(named, prefix, false)))
+		if (dsmip_is_dropped(request, prefix))
 			dsmip_prefix_remove(request->dsmip, request->binding, prefix);
 }
 
@@ -389,6 +405,9 @@ static int dsmip_prepare_binding(struct dsmip_request *request)
 		NL_SET_ERR_MSG_ATTR(extack, attrs[DSMIP_A_HOME_ADDRESS], "no such binding");
 		return -ENOENT;
 	}
+	/* A device on its way out has removed its bindings already. */
+	if (request->dsmip->dev->reg_state != NETREG_REGISTERED)
+		return -ENODEV;
 	request->binding = dsmip_binding_new(&home, flags);
 	if (!request->binding)
 		return -ENOMEM;

@@ -23,6 +23,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 CLONE_NEWNET = 0x40000000
+RCVBUFFORCE = 33  # as large as asked for, whatever rmem_max is
 _libc = ctypes.CDLL(None, use_errno=True)
 
 # --- namespaces -------------------------------------------------------------
@@ -341,7 +342,7 @@ class Genl:
             self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 16)
         for option in (10, 11, 12):  # CAP_ACK, EXT_ACK, GET_STRICT_CHK
             self._socket.setsockopt(270, option, 1)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        self._socket.setsockopt(socket.SOL_SOCKET, RCVBUFFORCE, 4 << 20)
         self._socket.bind((0, 0))
         self._socket.settimeout(10)
         self._sequence = 0

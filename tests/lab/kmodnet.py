@@ -19,6 +19,7 @@ from typing import Any
 from dsmip.packet.careof import CareOf, build_header, parse_header
 
 from tests.lab.kmodlib import (
+    RCVBUFFORCE,
     Device,
     Events,
     delete_namespaces,
@@ -155,7 +156,7 @@ class Capture:
     def __init__(self, ns: str, device: str) -> None:
         with inside(ns):
             self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(3))
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
+            self._socket.setsockopt(socket.SOL_SOCKET, RCVBUFFORCE, 8 << 20)
             self._socket.bind((device, 3))
         self.seen: list[bytes] = []
 
@@ -204,7 +205,7 @@ class Sink:
             self.socket = socket.socket(family, socket.SOCK_DGRAM)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind((address, port))
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        self.socket.setsockopt(socket.SOL_SOCKET, RCVBUFFORCE, 4 << 20)
 
     def get(self, timeout: float = 2.0) -> tuple[bytes, str] | None:
         """Return the next datagram and its source address, None if it does not come."""

@@ -383,6 +383,7 @@ def test_path_mtu(world: World, kind: str, inner: int, towards: str) -> None:
         assert known == 1400 - overhead
         while sink.get(0.1):
             pass
+        sender.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         sender.send(bytes(known - head))
         assert sink.get() == (bytes(known - head), source)
 

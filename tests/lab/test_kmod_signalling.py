@@ -175,9 +175,10 @@ def test_option_never_leaves(world: World) -> None:
     ]
     with world.agent.counting(tx_no_path=len(bad)):
         for care_of in bad:
-            agent.send(HOME, BA, care_of)
+            with pytest.raises(PermissionError):  # as of any packet that a hook refuses
+                agent.send(HOME, BA, care_of)
     with world.router.counting(tx_no_path=1):
-        # The router has no path of this kind, so it knows no agent to send to.
+        # The router has no path of IPv4, so it knows no agent to send to.
         router.send(HA, BU, CareOf(IPv4Address(COA4), WireKind.UDP4))
     shown = [p for p in seen.packets() + seen2.packets() if b"\x1e\x10" in p or b"\x1e\x18" in p]
     assert not shown
