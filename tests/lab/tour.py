@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A router's tour through every access network while traffic flows.
+
+Run in the lab's machine; ``make demo`` does that and shows what comes out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from .report import Flow, Move, document, table, timeline
+from .topology import HA4, HA6, HOA, HOA4, HOME, LAN4, LAN6, NET4, NET6, OUT, Topology, wait_for
+from .traffic import Traffic
+
+KEY = "8f1d0c3ab5e27694d0f1a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d5e6f7"
+
+#: Where each interface of the router leads on this tour.
+UPLINKS = {"wan0": "v6", "wan1": "v4", "wan2": "nat", "wan3": HOME}
+
+
+def agent_configuration(net: Topology) -> str:
+    """Return the home agent's configuration."""
+    return f"""
+[globals]
+socket = "{net.socket("ha")}"
+[home_agent]
+addresses = ["{HA6}", "{HA4}"]
+interface = "home"
+prefixes = ["2001:db8:1::/64", "198.51.100.0/24"]
+lifetime = 120
+[[home_agent.router]]
+identity = "bus-17"
+home_address = "{HOA}"
+home_address4 = "{HOA4}"
+prefixes = ["{NET6}", "{NET4}"]
+static_key = "{KEY}"
+"""
+
+
+def router_configuration(net: Topology) -> str:
+    """Return the mobile router's configuration."""
+    uplinks = "".join(
+        f'[[mobile_router.uplink]]\ninterface = "{wan}"\nname = "{name}"\n'
+        for wan, name in UPLINKS.items()
+    )
+    return f"""
+[globals]
+socket = "{net.socket("mr")}"
+[mobile_router]
+identity = "bus-17"
+home_address = "{HOA}"
+home_prefix = "2001:db8:1::/64"
+home_address4 = "{HOA4}"
+home_agent = ["{HA6}", "{HA4}"]
+prefixes = ["{NET6}", "{NET4}"]
+lifetime = 120
+lan = ["lan0"]
+static_key = "{KEY}"
+{uplinks}"""
+
+
+class Tour:
+    """The story, step by step; ``say`` gets a line at each."""
+
+    def __init__(self, net: Topology, say: Callable[[str], None], pause: float = 4.0) -> None:
+        self.net = net
+        self.say = say
+        self.pause = pause
+        self.moves: list[Move] = []
+        self.flows: list[Flow] = []
+        self.began = time.monotonic()
+
+    def run(self) -> None:
+        """Make the whole tour."""
+        net = self.net
+        net.capture("core", "ha")
+        agent = net.daemon("ha", agent_configuration(net))
+        net.daemon("mr", router_configuration(net))
+        for who in ("ha", "mr"):
+            wait_for(lambda who=who: net.dsmip(who, "status"), 30, f"the daemon of {who}")
+        net.plug("wan0", "v6")
+        self._settled("v6", 30)
+        self._tell("the router is registered from the IPv6 network")
+        traffic = Traffic(net)
+        traffic.flow("udp6", LAN6)
+        traffic.flow("udp4", LAN4)
+        traffic.transfer("tcp", LAN6)
+        time.sleep(3)
+
+        self._move("v6 -> v4", "wan0", "wan1")
+        self._move("v4 -> nat", "wan1", "wan2")
+        self._move("nat -> v6", "wan2", "wan0")
+        self._step("home agent killed", "", lambda: self._restart(agent))
+        self._move("v6 -> nat", "wan0", "wan2")
+        self._step("NAT loses mappings", "", lambda: net.nat_forget())
+        self._move("nat -> home", "wan2", "wan3")
+        self.flows = traffic.finish()
+
+    # --- steps ---------------------------------------------------------------------
+
+    def _move(self, name: str, old: str, new: str) -> None:
+        network = UPLINKS[new]
+        self.say(f"{self._clock()}  {name}: {old} is unplugged, {new} plugged into {network}")
+        start = self.net.roam(old, new, network)
+        self._settled(network, 30)
+        record = self._last_handover()
+        move = Move(name, network, start, start, record.get("kind", ""))
+        phases = record.get("phases_ms", {})
+        began = record.get("time", 0.0) - (time.time() - time.monotonic())
+        if "address" in phases:
+            move.usable_ms = (began - start) * 1000 + phases["address"]
+        if "update_sent" in phases:
+            move.detect_ms = (began - start) * 1000 + phases["update_sent"]
+            if "acknowledged" in phases:
+                move.update_ms = phases["acknowledged"] - phases["update_sent"]
+        self._end(move)
+
+    def _step(self, name: str, network: str, do: Callable[[], Any]) -> None:
+        self.say(f"{self._clock()}  {name}")
+        start = time.monotonic()
+        do()
+        self._end(Move(name, network, start, start))
+
+    def _end(self, move: Move) -> None:
+        if move.wire_kind:
+            answered = f", acknowledged after {move.update_ms:.0f} ms" if move.update_ms else ""
+            self.say(f"{self._clock()}    goes on as {move.wire_kind}{answered}")
+        time.sleep(self.pause)
+        move.end = time.monotonic()
+        self.moves.append(move)
+
+    def _restart(self, agent: subprocess.Popen[bytes]) -> None:
+        before = self.net.dsmip_json("ha", "bindings")
+        self.net.stop(agent, signal.SIGKILL)
+        self.net.daemon("ha", agent_configuration(self.net))
+        wait_for(lambda: self.net.dsmip("ha", "status"), 30, "the new daemon")
+        after = self.net.dsmip_json("ha", "bindings")
+        same = _identities(before) == _identities(after)
+        self.say(f"{self._clock()}    a new one is up, bindings {'as before' if same else 'LOST'}")
+        if not same:
+            raise AssertionError(f"bindings before {before}, after {after}")
+
+    def _settled(self, network: str, seconds: float) -> None:
+        want = "At home" if network == HOME else "Roaming"
+
+        def reached() -> bool:
+            router = self.net.dsmip_json("mr", "status")["mobile_router"]
+            return bool(router["state"] == want and router["uplink"] == network)
+
+        wait_for(reached, seconds, f"{want} by {network}")
+
+    def _last_handover(self) -> dict[str, Any]:
+        records = self.net.dsmip_json("mr", "history")["handovers"]
+        return dict(records[-1]) if records else {}
+
+    def _clock(self) -> str:
+        return f"{time.monotonic() - self.began:6.1f} s"
+
+    def _tell(self, text: str) -> None:
+        self.say(f"{self._clock()}  {text}")
+
+    # --- what came out -----------------------------------------------------------------
+
+    def dead_flows(self) -> list[str]:
+        """Return the flows that did not live to the end of the tour."""
+        end = self.moves[-1].end if self.moves else time.monotonic()
+        return [flow.name for flow in self.flows if not flow.alive_at(end, 2.0)]
+
+    def write(self, directory: Path, kernel: str) -> None:
+        """Write report.json, timeline.svg and capture.pcapng."""
+        directory.mkdir(parents=True, exist_ok=True)
+        figures = document(
+            self.moves, self.flows, kernel=kernel, rtt_ms=self.net.rtt_ms, dead=self.dead_flows()
+        )
+        (directory / "report.json").write_text(json.dumps(figures, indent=1) + "\n")
+        title = (
+            f"Tour of a mobile router, kernel {kernel}, home agent {self.net.rtt_ms:.0f} ms away"
+        )
+        (directory / "timeline.svg").write_text(timeline(self.moves, self.flows, title))
+        capture = self.net.directory / "core-ha.pcap"
+        if capture.exists():
+            target = directory / "capture.pcapng"
+            subprocess.run(["editcap", "-F", "pcapng", str(capture), str(target)], check=True)
+
+
+def _identities(bindings: dict[str, Any]) -> list[tuple[Any, ...]]:
+    return [
+        (b["identity"], b["home_address"], b["care_of"], b["prefixes"])
+        for b in bindings["bindings"]
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rtt", type=float, default=20, help="ms between core and home agent")
+    options = parser.parse_args()
+    kernel = Path("/proc/sys/kernel/osrelease").read_text().strip()
+
+    def say(text: str) -> None:
+        print(text, flush=True)
+
+    say(f"kernel {kernel}; bringing up home agent, mobile router and five access networks")
+    with Topology("demo", rtt_ms=options.rtt) as net:
+        tour = Tour(net, say)
+        try:
+            tour.run()
+        except BaseException:
+            for who in ("ha", "mr"):
+                say(f"--- log of {who}\n{net.log(who)[-3000:]}")
+            raise
+        say("\n" + table(tour.moves, tour.flows) + "\n")
+        tour.write(OUT, kernel)
+        dead = tour.dead_flows()
+    if dead:
+        say(f"did not survive: {', '.join(dead)}")
+        sys.exit(1)
+    say("all flows are alive")
+
+
+if __name__ == "__main__":
+    main()
