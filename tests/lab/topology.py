@@ -15,8 +15,10 @@ machine, joined by veth; all clocks are one clock.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -61,11 +63,31 @@ HOME = "home"
 
 _RADVD = """\
 interface {interface} {{
-  AdvSendAdvert on; MinRtrAdvInterval 0.1; MaxRtrAdvInterval 0.25;
+  AdvSendAdvert on; MinRtrAdvInterval 3; MaxRtrAdvInterval 10; MinDelayBetweenRAs 0.03;
   AdvDefaultLifetime 1800; AdvHomeAgentFlag {home};{more}
+  AdvIntervalOpt on; AdvRASolicitedUnicast on;
   prefix {prefix} {{ AdvOnLink on; AdvAutonomous on; AdvRouterAddr {router};
     AdvValidLifetime 7200; AdvPreferredLifetime 3600; }};
 }};
+"""
+
+
+_NAT = """\
+table ip nat {
+  chain post {
+    type nat hook postrouting priority 100
+    oifname "core" masquerade random
+  }
+}
+table ip guard {
+  chain in {
+    type filter hook input priority 0
+    iifname "core" ct state new drop
+  }
+  chain portal {
+    type filter hook forward priority 0
+  }
+}
 """
 
 
@@ -110,8 +132,7 @@ class Topology:
         """Stop what was started, take the networks down, keep what a failure left."""
         for process in reversed(self.processes):
             self.stop(process)
-        for name in self._namespaces():
-            subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
+        self._delete_namespaces()
         if self.failed:
             kept = OUT / self.name
             shutil.copytree(self.directory, kept, dirs_exist_ok=True)
@@ -120,9 +141,13 @@ class Topology:
     def _namespaces() -> list[str]:
         return ["cn", "core", "ha", "mr", "lan", *ACCESS]
 
+    def _delete_namespaces(self) -> None:
+        text = "".join(f"netns del {name}\n" for name in self._namespaces())
+        command = ["ip", "-force", "-batch", "-"]
+        subprocess.run(command, input=text, text=True, check=False, capture_output=True)
+
     def _build(self) -> None:
-        for name in self._namespaces():
-            subprocess.run(["ip", "netns", "del", name], check=False, capture_output=True)
+        self._delete_namespaces()
         self.shell(None, "\n".join(f"ip netns add {name}" for name in self._namespaces()))
         forward = "sysctl -qw net.ipv6.conf.all.forwarding=1 net.ipv4.ip_forward=1\n"
         quiet = (
@@ -153,7 +178,8 @@ class Topology:
         )
         self.shell(
             "ha",
-            quiet + forward + "ip link add home type bridge\nip link set home up\n"
+            quiet + forward + "ip link add home address 02:00:00:00:00:01 "
+            "type bridge mcast_snooping 0\nip link set home up\n"
             "ip link set core up\nip addr add 2001:db8:f:1::2/64 dev core\n"
             "ip addr add 198.18.1.2/24 dev core\nip addr add 2001:db8:1::1/64 dev home\n"
             "ip addr add 198.51.100.1/24 dev home\nip route add default via 2001:db8:f:1::1\n"
@@ -204,7 +230,9 @@ class Topology:
     def _access_side(self, name: str, access: Access) -> str:
         n = access.number
         script = (
-            "ip link set core up\nip link add acc type bridge\nip link set acc up\n"
+            "ip link set core up\n"
+            f"ip link add acc address 02:00:00:00:00:{n:02x} type bridge mcast_snooping 0\n"
+            "ip link set acc up\n"
             f"ip addr add 2001:db8:f:{n}::2/64 dev core\nip addr add 198.18.10{n}.2/24 dev core\n"
             f"ip route add default via 2001:db8:f:{n}::1\nip route add default via 198.18.10{n}.1\n"
         )
@@ -215,13 +243,7 @@ class Topology:
         if access.nat:
             # Random ports, so that a mapping that is made anew is another one.
             script += (
-                "nft -f - <<'END'\n"
-                "table ip nat { chain post { type nat hook postrouting priority 100\n"
-                '  oifname "core" masquerade random\n} }\n'
-                "table ip guard { chain in { type filter hook input priority 0\n"
-                '  iifname "core" ct state new drop\n}\n'
-                " chain portal { type filter hook forward priority 0\n} }\n"
-                "END\n"
+                f"nft -f - <<'END'\n{_NAT}END\n"
                 f"sysctl -qw net.netfilter.nf_conntrack_udp_timeout={self.nat_timeout}\n"
                 f"sysctl -qw net.netfilter.nf_conntrack_udp_timeout_stream={self.nat_timeout}\n"
             )
@@ -259,7 +281,7 @@ class Topology:
             command = ["ip", "netns", "exec", namespace, *command]
         done = subprocess.run(
             command,
-            input=script,
+            input=_batched(script),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -377,6 +399,11 @@ class Topology:
         self.plug(new, network)
         return at
 
+    @property
+    def nat_outside(self) -> str:
+        """The address that the NAT shows to the world."""
+        return f"198.18.10{ACCESS['nat'].number}.2"
+
     def nat_forget(self, network: str = "nat") -> float:
         """Let the NAT lose all its mappings, as it does when it restarts."""
         at = time.monotonic()
@@ -418,6 +445,22 @@ class Topology:
         """Return what a daemon has written."""
         file = self.directory / f"{name}.log"
         return file.read_text(errors="replace") if file.exists() else ""
+
+
+def _is_plain_ip(line: str) -> bool:
+    return re.match("ip ([a-mo-z]|netns add)", line) is not None
+
+
+def _batched(script: str) -> str:
+    """Let one process do what follows each other as ``ip`` commands: each costs 50 ms."""
+    out: list[str] = []
+    for plain, lines in itertools.groupby(script.splitlines(), _is_plain_ip):
+        if plain:
+            batch = "\n".join(line.removeprefix("ip ") for line in lines)
+            out.append(f"ip -batch - <<'END'\n{batch}\nEND")
+        else:
+            out += lines
+    return "\n".join(out) + "\n"
 
 
 def wait_for(condition, seconds: float, what: str, step: float = 0.05):  # type: ignore[no-untyped-def]
