@@ -397,9 +397,9 @@ void dsmip_expiry_work(struct work_struct *work)
 }
 
 /*
- * Runs twice in each silent_ms. A path is silent when two whole runs pass
- * without a packet from there although something was sent before the second, or
- * although plenty came before the first.
+ * A path is silent when for so long nothing came from there although we sent
+ * something, or although plenty came just before. A path that was not heard of
+ * yet is awaited, not missed.
  */
 static void dsmip_path_listen(struct dsmip_device *dsmip, struct dsmip_binding *binding,
 			      struct dsmip_path *path)
@@ -412,19 +412,15 @@ static void dsmip_path_listen(struct dsmip_device *dsmip, struct dsmip_binding *
 	sent = totals.tx_packets - path->seen_tx;
 	path->seen_rx = totals.rx_packets;
 	path->seen_tx = totals.tx_packets;
-	if (received) {
-		path->quiet = 0;
-		path->owed = received >= DSMIP_BUSY_PACKETS;
+	if (received || (sent && !path->owed)) {
+		path->owed = !received || received >= DSMIP_BUSY_PACKETS;
+		path->owed_since = jiffies;
+	}
+	if (!path->owed || READ_ONCE(path->await) ||
+	    time_before(jiffies, path->owed_since + msecs_to_jiffies(path->config.silent_ms)))
 		return;
-	}
-	if (path->quiet < 2)
-		path->quiet++;
-	if (path->quiet == 2 && path->owed && !READ_ONCE(path->await)) {
-		WRITE_ONCE(path->await, true);
-		dsmip_event(dsmip, DSMIP_EVENT_PATH_SILENT, &binding->home, &path->config,
-			    GFP_KERNEL);
-	}
-	path->owed |= sent;
+	WRITE_ONCE(path->await, true);
+	dsmip_event(dsmip, DSMIP_EVENT_PATH_SILENT, &binding->home, &path->config, GFP_KERNEL);
 }
 
 void dsmip_silence_work(struct work_struct *work)

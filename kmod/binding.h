@@ -39,8 +39,8 @@ struct dsmip_path {
 	unsigned long last_rx;		/* jiffies, valid when heard */
 	bool heard;
 	bool await;			/* the next packet is worth a PATH_HEARD */
-	u8 quiet;			/* silence worker only: runs without a packet, up to 2 */
-	bool owed;			/* likewise: something should have come by now */
+	bool owed;			/* silence worker only: something should come */
+	unsigned long owed_since;	/* likewise: jiffies */
 	u64 seen_rx, seen_tx;		/* likewise: totals at its last run */
 	struct rcu_head rcu;
 };

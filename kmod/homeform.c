@@ -205,16 +205,20 @@ static unsigned int dsmip_in_routing(struct net *net, struct sk_buff *skb, int h
 
 /*
  * A packet with a Care-of option is ours if it comes from our own device, which
- * lets none in but puts it there itself, or if it is what transport mode ESP
- * left of a packet that passed here before.
+ * lets none in but puts it there itself; or if it is what transport mode ESP
+ * left of a packet that passed here before, and the option stood before ESP:
+ * the transport header is where the decrypted part starts.
  */
 static bool dsmip_careof_is_ours(const struct sk_buff *skb, int header)
 {
 	const struct sec_path *sp = skb_sec_path(skb);
 
+	if (header != sizeof(struct ipv6hdr))
+		return false;
 	if (sp && sp->len)
-		return sp->xvec[sp->len - 1]->props.mode == XFRM_MODE_TRANSPORT;
-	return dsmip_is_device(skb->dev) && header == sizeof(struct ipv6hdr);
+		return sp->xvec[sp->len - 1]->props.mode == XFRM_MODE_TRANSPORT &&
+		       header < skb_network_header_len(skb);
+	return dsmip_is_device(skb->dev);
 }
 
 static unsigned int dsmip_hook_in(void *priv, struct sk_buff *skb,
@@ -223,12 +227,14 @@ static unsigned int dsmip_hook_in(void *priv, struct sk_buff *skb,
 	int header = sizeof(struct ipv6hdr), nexthdr_at = offsetof(struct ipv6hdr, nexthdr);
 	u8 nexthdr = ipv6_hdr(skb)->nexthdr;
 	unsigned int i, verdict;
+	bool fragment = false;
 
-	if (likely(nexthdr != NEXTHDR_DEST && nexthdr != NEXTHDR_ROUTING && nexthdr != NEXTHDR_HOP))
+	if (likely(nexthdr != NEXTHDR_DEST && nexthdr != NEXTHDR_ROUTING &&
+		   nexthdr != NEXTHDR_HOP && nexthdr != NEXTHDR_FRAGMENT))
 		return NF_ACCEPT;
 
-	/* Hop-by-hop, destination, routing, destination: more than that is nobody's. */
-	for (i = 0; i < 4; i++) {
+	/* Hop-by-hop, destination, routing, fragment, destination: no more than that. */
+	for (i = 0; i < 5; i++) {
 		u8 buffer[4], *octets;
 		int option;
 
@@ -241,10 +247,11 @@ static unsigned int dsmip_hook_in(void *priv, struct sk_buff *skb,
 				return dsmip_drop(state->net, DSMIP_COUNT_RX_MALFORMED);
 			if (option && !dsmip_careof_is_ours(skb, header))
 				return dsmip_drop(state->net, DSMIP_COUNT_RX_FORGED_CAREOF);
-			if (!option)
-				option = dsmip_find_option(skb, header, IPV6_TLV_HAO);
-			else
+			/* What is ours has been converted; a fragment was not put together. */
+			if (option || fragment)
 				option = 0;
+			else
+				option = dsmip_find_option(skb, header, IPV6_TLV_HAO);
 			if (option && ipv6_chk_addr(state->net, &ipv6_hdr(skb)->daddr, NULL, 0)) {
 				if (option < 0)
 					return dsmip_drop(state->net, DSMIP_COUNT_RX_MALFORMED);
@@ -253,12 +260,17 @@ static unsigned int dsmip_hook_in(void *priv, struct sk_buff *skb,
 					return verdict;
 			}
 		} else if (nexthdr == NEXTHDR_ROUTING) {
-			if (octets[2] != IPV6_SRCRT_TYPE_2 || !octets[3] ||
+			if (octets[2] != IPV6_SRCRT_TYPE_2 || !octets[3] || fragment ||
 			    !ipv6_chk_addr(state->net, &ipv6_hdr(skb)->daddr, NULL, 0))
 				return NF_ACCEPT;
 			verdict = dsmip_in_routing(state->net, skb, header, nexthdr_at);
 			if (verdict != NF_ACCEPT)
 				return verdict;
+		} else if (nexthdr == NEXTHDR_FRAGMENT) {
+			/* Seen here only where nothing defragments; options are in the first. */
+			if ((octets[2] << 8 | octets[3]) & IP6_OFFSET)
+				return NF_ACCEPT;
+			fragment = true;
 		} else if (nexthdr != NEXTHDR_HOP) {
 			return NF_ACCEPT;
 		}
@@ -266,8 +278,8 @@ static unsigned int dsmip_hook_in(void *priv, struct sk_buff *skb,
 		if (!octets)
 			return NF_ACCEPT;
 		nexthdr_at = header;
+		header += nexthdr == NEXTHDR_FRAGMENT ? sizeof(struct frag_hdr) : (octets[1] + 1) * 8;
 		nexthdr = octets[0];
-		header += (octets[1] + 1) * 8;
 	}
 	return NF_ACCEPT;
 }

@@ -111,9 +111,9 @@ def _show(command: str, result: Any) -> None:
     elif command == "bindings":
         _print(render.bindings(result))
     elif command == "uplinks":
-        _print(render.uplinks(result))
+        _print(render.uplinks(result["uplinks"]))
     elif command == "history":
-        _print(render.history(result))
+        _print(render.history(result["handovers"]))
     elif command == "handover":
         wish = f"prefers {result['wanted']}" if result["wanted"] else "chooses by priority"
         _print([f"The router {wish}; now {result['state']} on {result['uplink'] or 'nothing'}."])

@@ -167,12 +167,12 @@ def test_outer_namespace(quiet_kernel: None) -> None:
             sysctl(name, {"net/ipv6/conf/default/accept_dad": 0})
         ip_batch(
             "k-out",
-            "link add a type veth peer name b netns k-far\n"
-            f"addr add {COA4}/24 dev a\nlink set a up",
+            "link add near type veth peer name far netns k-far\n"
+            f"addr add {COA4}/24 dev near\nlink set near up",
         )
         ip_batch(
             "k-far",
-            f"addr add 198.18.0.1/24 dev b\nlink set b up\nlink add mip0 type dsmip\n"
+            f"addr add 198.18.0.1/24 dev far\nlink set far up\nlink add mip0 type dsmip\n"
             f"link set mip0 up\naddr add {CN}/128 dev mip0 nodad\nroute add {LAN}/128 dev mip0",
         )
         link_add("k-in", "mip0", link_ns="k-out")

@@ -3,10 +3,15 @@
 
 from __future__ import annotations
 
+import hmac
 import socket
+import struct
 from ipaddress import IPv4Address, IPv6Address
 
 import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import CBC
 from dsmip.packet.careof import CareOf, WireKind
 
 from tests.lab.kmodlib import N, ip_batch, path
@@ -203,6 +208,55 @@ def test_forged_option(world: World, upper: int) -> None:
         outsider.send(ip6(COA, HA, 41, inner))
         # and hidden behind another header
         outsider.send(ip6(HOME, HA, 0, bytes((DST, 0, 1, 4, 0, 0, 0, 0)) + inner[40:]))
+    assert agent.get(0.2) is None
+
+
+def test_forged_option_in_fragments(world: World) -> None:
+    """Nor by hiding it behind a fragment header."""
+    world.bind("udp4")
+    agent = world.mobility_socket(world.ha, HA)
+    outsider = world.injector(world.core)
+    options = care_of_header(MH, CareOf(IPv4Address(STRANGER4), WireKind.UDP4, 99))
+    first = bytes((DST, 0, 0, 1)) + b"1234" + options
+    last = bytes((DST, 0)) + len(options).to_bytes(2, "big") + b"1234" + BU
+    with world.agent.counting(rx_forged_careof=1):
+        outsider.send(ip6(HOME, HA, 44, first))
+        outsider.send(ip6(HOME, HA, 44, last))
+    assert agent.get(0.2) is None
+    # An honest message in fragments does come in.
+    sixteen = mobility(CN, HA)
+    outsider.send(ip6(CN, HA, 44, bytes((MH, 0, 0, 1)) + b"5678" + sixteen[:8]))
+    outsider.send(ip6(CN, HA, 44, bytes((MH, 0, 0, 8)) + b"5678" + sixteen[8:]))
+    assert agent.get() == (sixteen, CN, None)
+
+
+def esp_packet(spi: int, sequence: int, next_header: int, payload: bytes) -> bytes:
+    """Return what the SAs of esp_on_both accept: AES-CBC, HMAC-SHA-256 cut to 96 bits."""
+    pad = -(len(payload) + 2) % 16
+    clear = payload + bytes(range(1, pad + 1)) + bytes((pad, next_header))
+    vector = bytes(range(16))
+    cipher = Cipher(AES(b"\x22" * 16), CBC(vector)).encryptor()
+    head = struct.pack("!II", spi, sequence) + vector
+    body = head + cipher.update(clear) + cipher.finalize()
+    return body + hmac.digest(b"\x11" * 32, body, "sha256")[:12]
+
+
+def test_forged_option_under_esp(world: World) -> None:
+    """Nor by encrypting it: who may send updates may still not forge where from."""
+    world.bind("udp4")
+    esp_on_both(world)
+    agent = world.mobility_socket(world.ha, HA)
+    outsider = world.injector(world.core)
+    options = care_of_header(MH, CareOf(IPv4Address(STRANGER4), WireKind.UDP4, 99))
+    with world.agent.counting():
+        outsider.send(ip6(HOME, HA, ESP, esp_packet(0x100, 1, MH, BU)))
+        assert agent.get() == (BU, HOME, None)
+        header = home_address_header(HOME, ESP)
+        outsider.send(ip6(COA, HA, DST, header + esp_packet(0x100, 2, MH, BU)))
+        assert agent.get() == (BU, HOME, CareOf(IPv6Address(COA)))
+    with world.agent.counting(rx_forged_careof=2):
+        outsider.send(ip6(HOME, HA, ESP, esp_packet(0x100, 3, DST, options + BU)))
+        outsider.send(ip6(COA, HA, DST, header + esp_packet(0x100, 4, DST, options + BU)))
     assert agent.get(0.2) is None
 
 

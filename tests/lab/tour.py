@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from .kmodlib import load_module
 from .report import Flow, Move, document, table, timeline
 from .topology import HA4, HA6, HOA, HOA4, HOME, LAN4, LAN6, NET4, NET6, OUT, Topology, wait_for
 from .traffic import Traffic
@@ -208,6 +209,7 @@ def main() -> None:
         print(text, flush=True)
 
     say(f"kernel {kernel}; bringing up home agent, mobile router and five access networks")
+    load_module()
     with Topology("demo", rtt_ms=options.rtt) as net:
         tour = Tour(net, say)
         try:

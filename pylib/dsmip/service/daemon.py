@@ -333,7 +333,7 @@ class Daemon:
     def _uplinks(self, _request: Mapping[str, Any]) -> Any:
         if self._router is None:
             raise RequestError("this daemon is no mobile router, it has no uplinks")
-        return self._uplink_documents(self._kernel_binding())
+        return {"uplinks": self._uplink_documents(self._kernel_binding())}
 
     def _bindings(self, request: Mapping[str, Any]) -> Any:
         match, limit = request.get("match", ""), request.get("limit", _BINDINGS_LIMIT)
@@ -362,7 +362,7 @@ class Daemon:
         limit = request.get("limit", 0)
         if not isinstance(limit, int) or isinstance(limit, bool) or limit < 0:
             raise RequestError('"limit" is a whole number from 0')
-        return self._history.documents(limit)
+        return {"handovers": self._history.documents(limit)}
 
     def _handover(self, request: Mapping[str, Any]) -> Any:
         if self._router is None:
@@ -423,6 +423,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         datefmt="%H:%M:%S",
         stream=sys.stderr,
     )
+    logging.getLogger("asyncio").setLevel(logging.WARNING)
     try:
         asyncio.run(_run(config, arguments.config))
     except (StartError, AlreadyRunning) as error:
