@@ -51,6 +51,12 @@ class Flow:
             return (end - start) * 1000
         return max(b - a for a, b in itertools.pairwise(inside)) * 1000
 
+    def wait_ms(self, start: float, end: float) -> float:
+        """Return the time from ``start`` until something new arrived, in ms."""
+        times = self.times()
+        after = bisect.bisect_left(times, start)
+        return ((times[after] if after < len(times) else end) - start) * 1000
+
     def lost(self, start: float, end: float) -> tuple[int, int]:
         """Return (never arrived, sent) of the packets sent in the window."""
         arrived = {sequence for _, sequence in self.arrivals}
@@ -67,10 +73,9 @@ class Flow:
 class Move:
     """One step of the tour and what the daemons said of it.
 
-    ``start`` is when the cable was pulled, ``detect_ms`` from there to the
-    Binding Update, ``usable_ms`` from there to a usable new address,
-    ``update_ms`` from the update to its acknowledgement; None where the step
-    has no such phase.
+    ``start`` is when the cable was pulled, ``usable_ms`` from there to a usable
+    new address, ``detect_ms`` from that to the Binding Update, ``update_ms`` from
+    the update to its acknowledgement; None where the step has no such phase.
     """
 
     name: str
@@ -82,30 +87,43 @@ class Move:
     usable_ms: float | None = None
     update_ms: float | None = None
 
+    def after(self, flows: list[Flow]) -> float | None:
+        """Return ms from the usable address until the slowest flow arrived again."""
+        if self.usable_ms is None:
+            return None
+        usable = self.start + self.usable_ms / 1000
+        waits = [flow.wait_ms(usable, self.end) for flow in flows]
+        return max(waits, default=None)
+
 
 def table(moves: list[Move], flows: list[Flow]) -> str:
     """Return the handover table, at most 80 columns."""
     udp = [flow for flow in flows if not flow.is_tcp]
     tcp = [flow for flow in flows if flow.is_tcp]
-    head = f"{'move':<23}{'wire':<6}{'detect':>7}{'BU-BA':>7}{'gap':>6}"
-    unit = f"{'':<23}{'kind':<6}{'ms':>7}{'ms':>7}{'ms':>6}"
+    head = f"{'move':<18} {'wire':<5}{'addr':>5}{'detect':>7}{'BU-BA':>6}{'gap':>6}{'after':>6}"
+    unit = f"{'':<18} {'kind':<5}{'ms':>5}{'ms':>7}{'ms':>6}{'ms':>6}{'ms':>6}"
     for flow in udp:
-        head += f"{flow.name:>11}"
-        unit += f"{'lost/sent':>11}"
+        head += f"{flow.name:>10}"
+        unit += f"{'lost/sent':>10}"
     for flow in tcp:
-        head += f"{flow.name:>8}"
-        unit += f"{'stall ms':>8}"
+        head += f"{flow.name:>6}"
+        unit += f"{'ms':>6}"
     lines = [head, unit, "-" * len(head)]
     for move in moves:
         gap = max((flow.gap_ms(move.start, move.end) for flow in udp), default=0.0)
-        line = f"{move.name:<23.23}{move.wire_kind:<6.6}"
-        line += f"{_ms(move.detect_ms):>7}{_ms(move.update_ms):>7}{gap:>6.0f}"
+        detect = move.detect_ms
+        line = f"{move.name:<18.18} {move.wire_kind:<5.5}{_ms(move.usable_ms):>5}"
+        line += f"{_ms(detect):>7}{_ms(move.update_ms):>6}{gap:>6.0f}{_ms(move.after(udp)):>6}"
         for flow in udp:
             lost, sent = flow.lost(move.start, move.end)
-            line += f"{f'{lost}/{sent}':>11}"
+            line += f"{f'{lost}/{sent}':>10}"
         for flow in tcp:
-            line += f"{flow.gap_ms(move.start, move.end):>8.0f}"
+            line += f"{flow.gap_ms(move.start, move.end):>6.0f}"
         lines.append(line)
+    lines.append("")
+    lines.append("addr: cable pulled until a new address is usable; detect: from then to the")
+    lines.append("Binding Update; gap: longest silence at the LAN host; after: from the usable")
+    lines.append("address until packets arrive again; tcp: longest stall of the transfer")
     return "\n".join(lines)
 
 
@@ -118,6 +136,7 @@ def document(moves: list[Move], flows: list[Flow], **more: Any) -> dict[str, Any
     rows = []
     for move in moves:
         row: dict[str, Any] = asdict(move)
+        row["after_ms"] = move.after([flow for flow in flows if not flow.is_tcp])
         row["flows"] = {}
         for flow in flows:
             entry: dict[str, Any] = {"gap_ms": round(flow.gap_ms(move.start, move.end), 2)}

@@ -162,6 +162,8 @@ def test_v6only_has_no_ipv4(net: Topology) -> None:
 @pytest.mark.parametrize("network", ["v6", "v6only", "home"])
 def test_an_advertisement_comes_at_once(net: Topology, network: str) -> None:
     net.plug("wan0", network)
+    own = ["ip", "-o", "-6", "addr", "show", "dev", "wan0", "scope", "link", "-tentative"]
+    wait_for(lambda: net.run("mr", own), 5, "a link-local address")
     assert solicited_after("wan0") < 0.3
 
 

@@ -27,6 +27,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
+
+from dsmip.service.client import Client, ClientError
+from pyroute2 import IPRoute
+
+from .kmodlib import inside
 
 OUT = Path(os.environ.get("DSMIP_OUT", "build/lab"))
 
@@ -106,6 +112,7 @@ class Topology:
         self.processes: list[subprocess.Popen[bytes]] = []
         self.where: dict[str, str] = {}
         self.failed = False
+        self._sockets: dict[str, IPRoute] = {}
 
     # --- up and down -------------------------------------------------------------
 
@@ -132,6 +139,8 @@ class Topology:
         """Stop what was started, take the networks down, keep what a failure left."""
         for process in reversed(self.processes):
             self.stop(process)
+        for netlink in self._sockets.values():
+            netlink.close()
         self._delete_namespaces()
         if self.failed:
             kept = OUT / self.name
@@ -353,17 +362,9 @@ class Topology:
         Over IPv4 the router gets its lease at once, as from a DHCP client;
         ``lease`` False leaves that to the scenario.
         """
-        if wan in self.where:
-            raise ValueError(f"{wan} is plugged into {self.where[wan]}")
-        target, bridge = ("ha", "home") if network == HOME else (network, "acc")
-        self.shell(
-            "core",
-            f"ip link set {wan}p netns {target}\n"
-            f"ip netns exec {target} ip link set {wan}p master {bridge}\n",
-        )
-        self.where[wan] = network
+        port = self._lay(wan, network)
         at = time.monotonic()
-        self.shell(target, f"ip link set {wan}p up\n")
+        self._switch(port, up=True)
         if lease:
             self.lease(wan)
         return at
@@ -373,31 +374,69 @@ class Topology:
         access = ACCESS.get(self.where[wan])
         index = WANS.index(wan)
         if access and access.prefix4:
-            self.shell(
-                "mr",
-                f"ip addr add {access.prefix4}.{9 + index}/24 dev {wan}\n"
-                f"ip route add default via {access.router4} dev {wan} metric {100 + index}\n",
-            )
+            ip = self._netlink("mr")
+            oif = self._index("mr", wan)
+            ip.addr("add", index=oif, address=f"{access.prefix4}.{9 + index}", prefixlen=24)
+            ip.route("add", dst="default", gateway=access.router4, oif=oif, priority=100 + index)
 
     def unplug(self, wan: str) -> float:
         """Pull the cable; return when. Then the addresses go, as netifd would do it."""
-        network = self.where.pop(wan)
-        target = "ha" if network == HOME else network
         at = time.monotonic()
-        self.shell(target, f"ip link set {wan}p down\n")
-        self.shell(target, f"ip link set {wan}p nomaster\nip link set {wan}p netns core\n")
+        self._switch(self._port(wan), up=False)
+        self._flush(wan)
+        return at
+
+    def roam(self, old: str, new: str, network: str) -> float:
+        """Pull one cable at the moment at which another is plugged in; return when."""
+        port = self._lay(new, network)
+        at = time.monotonic()
+        self._switch(self._port(old), up=False)
+        self._switch(port, up=True)
+        self.lease(new)
+        self._flush(old)
+        return at
+
+    def _port(self, wan: str) -> tuple[str, str]:
+        network = self.where[wan]
+        return ("ha" if network == HOME else network, f"{wan}p")
+
+    def _lay(self, wan: str, network: str) -> tuple[str, str]:
+        """Lay a cable from an interface of the router to a network, dead as yet."""
+        if wan in self.where:
+            raise ValueError(f"{wan} is plugged into {self.where[wan]}")
+        self.where[wan] = network
+        target, port = self._port(wan)
+        bridge = "home" if network == HOME else "acc"
+        self.shell(
+            "core",
+            f"ip link set {port} netns {target}\n"
+            f"ip netns exec {target} ip link set {port} master {bridge}\n",
+        )
+        return target, port
+
+    def _switch(self, port: tuple[str, str], up: bool) -> None:
+        state = "up" if up else "down"
+        self._netlink(port[0]).link("set", index=self._index(*port), state=state)
+
+    def _flush(self, wan: str) -> None:
+        target, port = self._port(wan)
         self.shell(
             "mr",
             f"ip -4 addr flush dev {wan}\nip -6 addr flush dev {wan} scope global\n"
             f"ip -6 route flush dev {wan} proto ra\n",
         )
-        return at
+        self.shell(target, f"ip link set {port} nomaster\nip link set {port} netns core\n")
+        del self.where[wan]
 
-    def roam(self, old: str, new: str, network: str) -> float:
-        """Pull one cable while another is being plugged in; return when it was pulled."""
-        at = self.unplug(old)
-        self.plug(new, network)
-        return at
+    def _netlink(self, namespace: str) -> IPRoute:
+        """Return a socket there: a process for each step would take longer than a handover."""
+        if namespace not in self._sockets:
+            with inside(namespace):
+                self._sockets[namespace] = IPRoute()
+        return self._sockets[namespace]
+
+    def _index(self, namespace: str, interface: str) -> int:
+        return int(self._netlink(namespace).link_lookup(ifname=interface)[0])
 
     @property
     def nat_outside(self) -> str:
@@ -435,9 +474,19 @@ class Topology:
         command = ["python", "-m", "dsmip.cli", "--socket", self.socket(namespace), *words]
         return self.run(namespace, command, check=check)
 
-    def dsmip_json(self, namespace: str, *words: str) -> dict:  # type: ignore[type-arg]
+    def dsmip_json(self, namespace: str, *words: str) -> dict[str, Any]:
         """Run it with ``--json``; return what it says."""
         found = json.loads(self.dsmip(namespace, *words, "--json"))
+        assert isinstance(found, dict)
+        return found
+
+    def ask(self, namespace: str, command: str, **parameters: Any) -> dict[str, Any]:
+        """Ask a daemon what ``dsmip --json`` would, without the time a process takes."""
+        try:
+            with Client(self.socket(namespace)) as client:
+                found = client.ask(command, **parameters)
+        except ClientError as error:
+            raise RuntimeError(str(error)) from error
         assert isinstance(found, dict)
         return found
 

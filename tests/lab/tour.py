@@ -86,7 +86,7 @@ class Tour:
         agent = net.daemon("ha", agent_configuration(net))
         net.daemon("mr", router_configuration(net))
         for who in ("ha", "mr"):
-            wait_for(lambda who=who: net.dsmip(who, "status"), 30, f"the daemon of {who}")
+            wait_for(lambda who=who: net.ask(who, "status"), 30, f"the daemon of {who}")
         net.plug("wan0", "v6")
         self._settled("v6", 30)
         self._tell("the router is registered from the IPv6 network")
@@ -118,10 +118,10 @@ class Tour:
         began = record.get("time", 0.0) - (time.time() - time.monotonic())
         if "address" in phases:
             move.usable_ms = (began - start) * 1000 + phases["address"]
-        if "update_sent" in phases:
-            move.detect_ms = (began - start) * 1000 + phases["update_sent"]
-            if "acknowledged" in phases:
-                move.update_ms = phases["acknowledged"] - phases["update_sent"]
+        if "update_sent" in phases and "address" in phases:
+            move.detect_ms = phases["update_sent"] - phases["address"]
+        if "update_sent" in phases and "acknowledged" in phases:
+            move.update_ms = phases["acknowledged"] - phases["update_sent"]
         self._end(move)
 
     def _step(self, name: str, network: str, do: Callable[[], Any]) -> None:
@@ -142,7 +142,7 @@ class Tour:
         before = self.net.dsmip_json("ha", "bindings")
         self.net.stop(agent, signal.SIGKILL)
         self.net.daemon("ha", agent_configuration(self.net))
-        wait_for(lambda: self.net.dsmip("ha", "status"), 30, "the new daemon")
+        wait_for(lambda: self.net.ask("ha", "status"), 30, "the new daemon")
         after = self.net.dsmip_json("ha", "bindings")
         same = _identities(before) == _identities(after)
         self.say(f"{self._clock()}    a new one is up, bindings {'as before' if same else 'LOST'}")
@@ -153,13 +153,13 @@ class Tour:
         want = "At home" if network == HOME else "Roaming"
 
         def reached() -> bool:
-            router = self.net.dsmip_json("mr", "status")["mobile_router"]
+            router = self.net.ask("mr", "status")["mobile_router"]
             return bool(router["state"] == want and router["uplink"] == network)
 
         wait_for(reached, seconds, f"{want} by {network}")
 
     def _last_handover(self) -> dict[str, Any]:
-        records = self.net.dsmip_json("mr", "history")["handovers"]
+        records = self.net.ask("mr", "history")["handovers"]
         return dict(records[-1]) if records else {}
 
     def _clock(self) -> str:

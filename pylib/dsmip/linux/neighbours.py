@@ -7,6 +7,7 @@ moved, and duplicate address detection for an address of somebody else.
 
 from __future__ import annotations
 
+import errno
 import socket
 import struct
 from collections.abc import Iterator
@@ -30,6 +31,7 @@ _ETH_P_IPV6: Final = 0x86DD
 _ETH_P_ARP: Final = 0x0806
 _ARP: Final = struct.Struct("!HHBBH6s4s6s4s")
 _ARP_REQUEST: Final = 1
+_ROUTERS_GROUP: Final = b"\x33\x33\0\0\0\2"
 _BROADCAST: Final = b"\xff" * 6
 _PKTINFO: Final = struct.Struct("=16sI")
 
@@ -50,8 +52,12 @@ def solicited_node(target: IPv6Address) -> IPv6Address:
 
 def probe(target: IPv6Address) -> bytes:
     """Build the IPv6 packet of duplicate address detection (RFC 4862 section 5.4.2)."""
-    destination = solicited_node(target)
     message = struct.pack("!BBHI", _NEIGHBOUR_SOLICITATION, 0, 0, 0) + target.packed
+    return _unspecified(solicited_node(target), message)
+
+
+def _unspecified(destination: IPv6Address, message: bytes) -> bytes:
+    """Build an ICMPv6 packet from the unspecified address."""
     pseudo = bytes(16) + destination.packed + struct.pack("!II", len(message), 58)
     total = sum(struct.unpack(f"!{len(pseudo + message) // 2}H", pseudo + message))
     while total >> 16:
@@ -92,12 +98,19 @@ class Neighbours:
     def solicit_router(self, interface: Interface) -> None:
         """Send a Router Solicitation (RFC 4861 section 4.1).
 
-        Raises ``OSError`` while the interface has no link-local address.
+        Until the interface has a link-local address that may be used, the
+        unspecified address is the source: then the answer goes to all nodes.
+        Raises ``OSError``.
         """
         body = struct.pack("!BBHI", _ROUTER_SOLICITATION, 0, 0, 0)
-        self._multicast(
-            body + _option(_SOURCE_LINK_LAYER, interface.address), _ALL_ROUTERS, interface
-        )
+        option = _option(_SOURCE_LINK_LAYER, interface.address)
+        try:
+            self._multicast(body + option, _ALL_ROUTERS, interface)
+        except OSError as error:
+            if error.errno != errno.EADDRNOTAVAIL or len(interface.address) != 6:
+                raise
+            packet = _unspecified(IPv6Address(_ALL_ROUTERS), body)
+            self._packet(interface, _ETH_P_IPV6, _ROUTERS_GROUP, packet)
 
     def advertise(self, interface: Interface, target: Address, router: bool) -> None:
         """Tell all neighbours that an address is here now.

@@ -62,6 +62,7 @@ _IFF_LOWER_UP: Final = 0x10000
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINKINFO, _IFLA_INFO_KIND = 1, 3, 4, 18, 1
 _IFLA_INFO_DATA: Final = 2
 _IFLA_DSMIP_PORT: Final = 1
+_RTNH_F_ONLINK: Final = 4
 _NTF_PROXY: Final = 0x08
 _NTF_ROUTER: Final = 0x80
 _NLMSG_HEADER: Final = 16
@@ -107,7 +108,10 @@ class InterfaceAddress:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A route; ``metric`` 0 leaves the choice to the kernel, ``interface`` 0: none."""
+    """A route; ``metric`` 0 leaves the choice to the kernel, ``interface`` 0: none.
+
+    ``onlink``: the gateway is a neighbour although no prefix there says so.
+    """
 
     destination: Network
     interface: int = 0
@@ -117,6 +121,7 @@ class Route:
     metric: int = 1024
     kind: int = UNICAST
     protocol: int = PROTOCOL
+    onlink: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,6 +292,7 @@ class Rtnl:
             proto=route.protocol,
             scope=253 if direct else 0,
             type=route.kind,
+            flags=_RTNH_F_ONLINK if route.onlink else 0,
         )
 
     # --- rules
@@ -454,6 +460,7 @@ def decode_route(payload: memoryview) -> Route | None:
         metric=_U32.unpack(found[6])[0] if 6 in found else 0,
         kind=kind,
         protocol=protocol,
+        onlink=bool(flags & _RTNH_F_ONLINK),
     )
 
 

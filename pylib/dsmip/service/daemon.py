@@ -169,7 +169,11 @@ class Daemon:
             self._sysctls.prepare_uplink(uplink.interface)
         engine = section.engine
         routing = RouterRouting(
-            self._rtnl, self._device.interface, engine.home_address, engine.prefixes
+            self._rtnl,
+            self._device.interface,
+            engine.home_address,
+            engine.prefixes,
+            engine.home_agent4,
         )
         self._monitor = UplinkMonitor(self._rtnl, [u.interface for u in section.uplinks])
         return MobileRouterRole(

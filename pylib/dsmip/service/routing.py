@@ -85,10 +85,11 @@ def _attempt(action: Callable[[T], None], item: T, quiet: bool = False) -> bool:
 class RouterRouting:
     """The mobile router's side.
 
-    Away: home addresses are on the device, and what comes from them or from a
-    mobile network prefix goes into the device by table 4191. Each care-of
-    address leaves by its own uplink, whichever the main table prefers. At home:
-    home addresses are on the home link's interface and traffic goes native.
+    What comes from a home address or from a mobile network prefix goes by table
+    4191: away into the device, which has the home addresses then; at home to a
+    router of the home link, whichever uplink the main table prefers, and the home
+    addresses are on that link's interface. Each care-of address leaves by its own
+    uplink.
     """
 
     def __init__(
@@ -97,10 +98,12 @@ class RouterRouting:
         device: int,
         home_address: IPv6Address,
         prefixes: Iterable[Network],
+        home_agent4: IPv4Address | None = None,
     ) -> None:
         self._rtnl = rtnl
         self._device = device
         self._home_address = home_address
+        self._home_agent4 = home_agent4
         self._home_address4: IPv4Address | None = None
         self._prefixes = tuple(prefixes)
         self._uplinks: tuple[LinkState, ...] = ()
@@ -158,18 +161,38 @@ class RouterRouting:
 
     def _attachment_items(self, home_interface: int) -> set[Item]:
         interface = home_interface or self._device
-        items: set[Item] = {Assigned(interface, address) for address in self._home_addresses()}
+        addresses = self._home_addresses()
+        items: set[Item] = {Assigned(interface, address) for address in addresses}
         if home_interface:
-            return items
-        items.add(Route(_EVERYTHING6, self._device, TABLE, source=self._home_address))
-        items.add(Route(_EVERYTHING4, self._device, TABLE, source=self._home_address4))
+            ways = self._ways_from_home_link(home_interface)
+        else:
+            ways = {
+                Route(_EVERYTHING6, self._device, TABLE, source=self._home_address),
+                Route(_EVERYTHING4, self._device, TABLE, source=self._home_address4),
+            }
+        versions = {way.destination.version for way in ways}
         for prefix in self._prefixes:
             version = prefix.version
-            items.add(Rule(TO_LAN, TABLE_MAIN, destination=prefix, version=version))
-            items.add(Rule(FROM_HOME, TABLE, source=prefix, version=version))
-        for address in self._home_addresses():
-            items.add(Rule(FROM_HOME, TABLE, source=host(address), version=address.version))
-        return items
+            if version in versions:
+                items.add(Rule(TO_LAN, TABLE_MAIN, destination=prefix, version=version))
+                items.add(Rule(FROM_HOME, TABLE, source=prefix, version=version))
+        for address in addresses:
+            if address.version in versions:
+                items.add(Rule(FROM_HOME, TABLE, source=host(address), version=address.version))
+        return items | ways
+
+    def _ways_from_home_link(self, interface: int) -> set[Route]:
+        """Return the default routes of the home link, IPv4 by the home agent if need be."""
+        link = next((uplink for uplink in self._uplinks if uplink.index == interface), None)
+        ways = set()
+        if link is not None and link.default6 is not None:
+            ways.add(Route(_EVERYTHING6, interface, TABLE, link.default6.gateway))
+        if link is not None and link.default4 is not None:
+            ways.add(Route(_EVERYTHING4, interface, TABLE, link.default4.gateway))
+        elif self._home_agent4 is not None and self._home_address4 is not None:
+            agent, source = self._home_agent4, self._home_address4
+            ways.add(Route(_EVERYTHING4, interface, TABLE, agent, source, onlink=True))
+        return ways
 
     def _uplink_items(self) -> set[Item]:
         items: set[Item] = set()
