@@ -8,64 +8,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from .kmodlib import load_module
+from .pair import UPLINKS, Pair
 from .report import Flow, Move, document, table, timeline
-from .topology import HA4, HA6, HOA, HOA4, HOME, LAN4, LAN6, NET4, NET6, OUT, Topology, wait_for
+from .topology import HOME, LAN4, LAN6, OUT, Topology
 from .traffic import Traffic
-
-KEY = "8f1d0c3ab5e27694d0f1a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d5e6f7"
-
-#: Where each interface of the router leads on this tour.
-UPLINKS = {"wan0": "v6", "wan1": "v4", "wan2": "nat", "wan3": HOME}
-
-
-def agent_configuration(net: Topology) -> str:
-    """Return the home agent's configuration."""
-    return f"""
-[globals]
-socket = "{net.socket("ha")}"
-[home_agent]
-addresses = ["{HA6}", "{HA4}"]
-interface = "home"
-prefixes = ["2001:db8:1::/64", "198.51.100.0/24"]
-lifetime = 120
-[[home_agent.router]]
-identity = "bus-17"
-home_address = "{HOA}"
-home_address4 = "{HOA4}"
-prefixes = ["{NET6}", "{NET4}"]
-static_key = "{KEY}"
-"""
-
-
-def router_configuration(net: Topology) -> str:
-    """Return the mobile router's configuration."""
-    uplinks = "".join(
-        f'[[mobile_router.uplink]]\ninterface = "{wan}"\nname = "{name}"\n'
-        for wan, name in UPLINKS.items()
-    )
-    return f"""
-[globals]
-socket = "{net.socket("mr")}"
-[mobile_router]
-identity = "bus-17"
-home_address = "{HOA}"
-home_prefix = "2001:db8:1::/64"
-home_address4 = "{HOA4}"
-home_agent = ["{HA6}", "{HA4}"]
-prefixes = ["{NET6}", "{NET4}"]
-lifetime = 120
-lan = ["lan0"]
-static_key = "{KEY}"
-{uplinks}"""
 
 
 class Tour:
@@ -73,6 +28,7 @@ class Tour:
 
     def __init__(self, net: Topology, say: Callable[[str], None], pause: float = 4.0) -> None:
         self.net = net
+        self.pair = Pair(net)
         self.say = say
         self.pause = pause
         self.moves: list[Move] = []
@@ -83,13 +39,11 @@ class Tour:
         """Make the whole tour."""
         net = self.net
         net.capture("core", "ha")
-        agent = net.daemon("ha", agent_configuration(net))
-        net.daemon("mr", router_configuration(net))
-        for who in ("ha", "mr"):
-            wait_for(lambda who=who: net.ask(who, "status"), 30, f"the daemon of {who}")
+        self.pair.start()
         net.plug("wan0", "v6")
-        self._settled("v6", 30)
-        self._tell("the router is registered from the IPv6 network")
+        self.pair.settled("v6")
+        self._tell("the router is registered from the IPv6 network; dsmip status says:\n")
+        self.say(textwrap.indent(net.dsmip("mr", "status"), "    "))
         traffic = Traffic(net)
         traffic.flow("udp6", LAN6)
         traffic.flow("udp4", LAN4)
@@ -99,9 +53,9 @@ class Tour:
         self._move("v6 -> v4", "wan0", "wan1")
         self._move("v4 -> nat", "wan1", "wan2")
         self._move("nat -> v6", "wan2", "wan0")
-        self._step("home agent killed", "", lambda: self._restart(agent))
+        self._step("home agent killed", "", self._restart_agent)
         self._move("v6 -> nat", "wan0", "wan2")
-        self._step("NAT loses mappings", "", lambda: net.nat_forget())
+        self._step("NAT loses mappings", "", net.nat_forget)
         self._move("nat -> home", "wan2", "wan3")
         self.flows = traffic.finish()
 
@@ -109,11 +63,11 @@ class Tour:
 
     def _move(self, name: str, old: str, new: str) -> None:
         network = UPLINKS[new]
-        self.say(f"{self._clock()}  {name}: {old} is unplugged, {new} plugged into {network}")
+        self._tell(f"{name}: {old} is unplugged, {new} plugged into {network}")
         start = self.net.roam(old, new, network)
-        self._settled(network, 30)
+        kind = self.pair.settled(network)["kind"]
         record = self._last_handover()
-        move = Move(name, network, start, start, record.get("kind", ""))
+        move = Move(name, network, start, start, "home" if network == HOME else kind)
         phases = record.get("phases_ms", {})
         began = record.get("time", 0.0) - (time.time() - time.monotonic())
         if "address" in phases:
@@ -125,7 +79,7 @@ class Tour:
         self._end(move)
 
     def _step(self, name: str, network: str, do: Callable[[], Any]) -> None:
-        self.say(f"{self._clock()}  {name}")
+        self._tell(name)
         start = time.monotonic()
         do()
         self._end(Move(name, network, start, start))
@@ -133,40 +87,27 @@ class Tour:
     def _end(self, move: Move) -> None:
         if move.wire_kind:
             answered = f", acknowledged after {move.update_ms:.0f} ms" if move.update_ms else ""
-            self.say(f"{self._clock()}    goes on as {move.wire_kind}{answered}")
+            self._tell(f"  goes on as {move.wire_kind}{answered}")
         time.sleep(self.pause)
         move.end = time.monotonic()
         self.moves.append(move)
 
-    def _restart(self, agent: subprocess.Popen[bytes]) -> None:
+    def _restart_agent(self) -> None:
         before = self.net.dsmip_json("ha", "bindings")
-        self.net.stop(agent, signal.SIGKILL)
-        self.net.daemon("ha", agent_configuration(self.net))
-        wait_for(lambda: self.net.ask("ha", "status"), 30, "the new daemon")
+        self.pair.kill("ha")
+        self.pair.restart("ha")
         after = self.net.dsmip_json("ha", "bindings")
         same = _identities(before) == _identities(after)
-        self.say(f"{self._clock()}    a new one is up, bindings {'as before' if same else 'LOST'}")
+        self._tell(f"  a new one is up, bindings {'as before' if same else 'LOST'}")
         if not same:
             raise AssertionError(f"bindings before {before}, after {after}")
-
-    def _settled(self, network: str, seconds: float) -> None:
-        want = "At home" if network == HOME else "Roaming"
-
-        def reached() -> bool:
-            router = self.net.ask("mr", "status")["mobile_router"]
-            return bool(router["state"] == want and router["uplink"] == network)
-
-        wait_for(reached, seconds, f"{want} by {network}")
 
     def _last_handover(self) -> dict[str, Any]:
         records = self.net.ask("mr", "history")["handovers"]
         return dict(records[-1]) if records else {}
 
-    def _clock(self) -> str:
-        return f"{time.monotonic() - self.began:6.1f} s"
-
     def _tell(self, text: str) -> None:
-        self.say(f"{self._clock()}  {text}")
+        self.say(f"{time.monotonic() - self.began:6.1f} s  {text}")
 
     # --- what came out -----------------------------------------------------------------
 

@@ -1,0 +1,304 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Both daemons on the standard network: what they survive and what they refuse."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.lab.kmodlib import ip_batch, load_module
+from tests.lab.pair import UPLINKS, Pair, agent_configuration, router_configuration
+from tests.lab.topology import CN6, HA6, HOA, HOA4, LAN4, LAN6, NET4, NET6, Topology, wait_for
+from tests.lab.traffic import Traffic
+
+NETWORK_OF = {network: wan for wan, network in UPLINKS.items()}
+
+
+@pytest.fixture(autouse=True)
+def _module_loaded() -> None:
+    load_module()
+
+
+def reaches(net: Topology, namespace: str, address: str) -> bool:
+    """Tell whether a ping is answered; the first may wait for neighbours."""
+    command = ["ping", "-n", "-q", "-c", "3", "-i", "0.2", "-W", "2", address]
+    return re.search(r" [123] received", net.run(namespace, command, check=False)) is not None
+
+
+def all_ways(net: Topology) -> list[bool]:
+    """Return whether the mobile network is reached, and reaches, in both families."""
+    ways = (("cn", LAN6), ("cn", LAN4), ("lan", CN6), ("lan", "192.0.2.2"), ("cn", HOA))
+    return [reaches(net, *way) for way in ways]
+
+
+@contextlib.contextmanager
+def lossless(net: Topology, rate: float = 200) -> Iterator[None]:
+    """Fail if a packet of a flow to the LAN host is lost meanwhile."""
+    traffic = Traffic(net)
+    traffic.flow("probe", LAN6, rate=rate)
+    time.sleep(0.5)
+    yield
+    (flow,) = traffic.finish()
+    lost, sent = flow.lost(0, time.monotonic())
+    assert sent > 50
+    assert lost == 0
+
+
+def held(pair: Pair) -> list[tuple[object, ...]]:
+    """Return what must be the same before and after a restart."""
+    names = ("identity", "home_address", "home_address4", "care_of", "prefixes", "sequence")
+    found = pair.net.dsmip_json("ha", "bindings")["bindings"]
+    return [tuple(str(binding[name]) for name in names) for binding in found]
+
+
+@pytest.mark.parametrize("network", ["v6", "nat"])
+def test_killed_daemons_cost_nothing(net: Topology, network: str) -> None:
+    """SIGKILL on either side: no packet lost, bindings adopted, next refresh accepted."""
+    pair = Pair(net, router=router_configuration(net, lifetime=24)).start()
+    net.plug(NETWORK_OF[network], network)
+    pair.settled(network)
+    before = held(pair)
+    with lossless(net):
+        for who in ("mr", "ha"):
+            pair.kill(who)
+            time.sleep(1)
+            pair.restart(who)
+    # A refresh may have come in between: all but the sequence number is the same.
+    after = held(pair)
+    assert [row[:-1] for row in after] == [row[:-1] for row in before]
+    assert pair.router()["state"] == "Roaming"
+    last, accepted = after[0][-1], pair.counter("bu_accepted")
+    wait_for(lambda: held(pair)[0][-1] != last, 30, "the next refresh")
+    assert pair.counter("bu_accepted") == accepted + 1
+    assert pair.binding() is not None
+    assert all(all_ways(net))
+
+
+@pytest.mark.parametrize("topology_options", [{"nat_timeout": 5}])
+def test_nat_that_forgets(net: Topology) -> None:
+    """Keepalives hold the mapping; a lost mapping is replaced from the next packet on."""
+    pair = Pair(net, router=router_configuration(net, keepalive=2)).start()
+    net.plug("wan2", "nat")
+    router = pair.settled("nat")
+    assert router["nat"]
+    assert router["kind"] == "udp4"
+    binding = pair.binding()
+    assert binding is not None
+    assert binding["care_of"]["address"] == net.nat_outside
+    time.sleep(12)
+    assert all_ways(net) == [True] * 5
+    for _ in range(2):
+        port = (pair.binding() or {})["care_of"]["port"]
+        net.nat_forget()
+        wait_for(lambda port=port: (pair.binding() or {})["care_of"]["port"] != port, 10, "rebind")
+        assert all_ways(net) == [True] * 5
+    assert pair.router()["state"] == "Roaming"
+
+
+def test_planned_moves_lose_nothing_and_dead_uplinks_are_left(net: Topology) -> None:
+    pair = Pair(net).start()
+    net.plug("wan0", "v6")
+    pair.settled("v6")
+    net.plug("wan1", "v4")
+    net.plug("wan2", "nat")
+    uplinks = {u["name"]: u for u in net.ask("mr", "uplinks")["uplinks"]}
+    assert uplinks["v6"]["active"]
+    assert uplinks["home"]["why_not"] == "no carrier"
+    wait_for(
+        lambda: (
+            [u["why_not"] for u in net.ask("mr", "uplinks")["uplinks"]]
+            == ["", "standby", "standby", "no carrier"]
+        ),
+        10,
+        "standby uplinks",
+    )
+    with lossless(net):
+        for name in ("v4", "nat", "v6"):
+            assert name in net.dsmip("mr", "handover", name)
+            pair.settled(name)
+            time.sleep(0.5)
+    net.dsmip("mr", "handover", "auto")
+    for gone, left in (("wan0", "v4"), ("wan1", "nat")):
+        net.unplug(gone)
+        pair.settled(left)
+        assert all_ways(net) == [True] * 5
+    net.unplug("wan2")
+    pair.wait_state("No uplink")
+    sent = pair.router()["sequence"]
+    time.sleep(2)
+    assert pair.router()["sequence"] == sent
+    net.plug("wan0", "v6only")
+    pair.settled("v6")
+    assert all_ways(net) == [True] * 5
+
+
+def test_home_and_away_again(net: Topology) -> None:
+    pair = Pair(net).start()
+    net.plug("wan3", "home")
+    pair.settled("home")
+    assert pair.binding() is None
+    assert all_ways(net) == [True] * 5
+    net.plug("wan1", "v4")
+    net.unplug("wan3")
+    pair.settled("v4")
+    assert all_ways(net) == [True] * 5
+    net.plug("wan3", "home")
+    pair.settled("home")
+    wait_for(lambda: pair.binding() is None, 5, "de-registration")
+    # Another uplink is up and has default routes as well: home traffic must not use it.
+    assert all_ways(net) == [True] * 5
+
+
+def test_captive_network_is_tried_until_it_opens(net: Topology) -> None:
+    uplinks = {"wan0": "captive"}
+    pair = Pair(net, router=router_configuration(net, uplinks=uplinks)).start()
+    net.plug("wan0", "captive")
+    wait_for(lambda: pair.router()["attempts"] >= 2, 20, "a retransmission")
+    assert pair.router()["state"] == "Switching"
+    assert pair.binding() is None
+    net.login()
+    pair.settled("captive", 60)
+    assert all_ways(net) == [True] * 5
+
+
+def test_router_that_claims_what_it_does_not_own(net: Topology) -> None:
+    """Refused with the reason in words, on both sides; mended by a reload."""
+    wrong = router_configuration(net, prefixes=["2001:db8:200::/56"])
+    pair = Pair(net, router=wrong).start()
+    net.plug("wan0", "v6")
+    pair.wait_state("Refused by home agent")
+    assert "prefix" in pair.router()["problem"]
+    assert "not authorized" in net.dsmip("mr", "status").lower() or "prefix" in net.dsmip(
+        "mr", "status"
+    )
+    assert pair.binding() is None
+    assert "update refused, status 14" in net.log("ha")
+    assert not reaches(net, "cn", LAN6)
+    pair.reconfigure("mr", router_configuration(net))
+    pair.settled("v6")
+    assert all_ways(net) == [True] * 5
+
+
+def test_stranger_with_another_key_is_not_heard(net: Topology) -> None:
+    wrong = router_configuration(net, static_key="00" * 32)
+    pair = Pair(net, router=wrong).start()
+    net.plug("wan1", "v4")
+    wait_for(lambda: pair.router()["attempts"] >= 2, 20, "a retransmission")
+    assert pair.binding() is None
+    assert pair.counter("mh_received") == 0
+    assert "Traceback" not in net.log("ha")
+
+
+def test_taken_home_address_is_refused(net: Topology) -> None:
+    """Status 134 while a host on the home link has the address, accepted when it is gone."""
+    net.shell(
+        "ha",
+        "ip netns add squatter\nip link add squat type veth peer name eth0 netns squatter\n"
+        "ip link set squat master home\nip link set squat up\n",
+    )
+    try:
+        ip_batch("squatter", f"link set eth0 up\naddr add {HOA}/64 dev eth0 nodad")
+        pair = Pair(net).start()
+        net.plug("wan0", "v6")
+        pair.wait_state("Refused by home agent")
+        assert pair.counter("bu_refused_134") >= 1
+        assert "duplicate address" in net.dsmip("mr", "status").lower()
+        ip_batch("squatter", f"addr del {HOA}/64 dev eth0")
+        net.ask("mr", "reload")
+        net.ask("mr", "handover", uplink=None)
+        pair.settled("v6", 90)
+    finally:
+        net.run("ha", ["ip", "netns", "del", "squatter"])
+
+
+def test_agent_reload_drops_only_what_changed(net: Topology) -> None:
+    pair = Pair(net).start()
+    net.plug("wan0", "v6")
+    pair.settled("v6")
+    tram = (
+        '[[home_agent.router]]\nidentity = "tram-3"\nhome_address = "2001:db8:1::200"\n'
+        'prefixes = ["2001:db8:200::/56"]\nstatic_key = "' + "42" * 32 + '"\n'
+    )
+    with lossless(net):
+        pair.reconfigure("ha", agent_configuration(net, more=tram))
+    assert net.ask("ha", "status")["home_agent"]["routers"] == 2
+    bad = agent_configuration(net, more='[wrong]\nx = "y"\n')
+    (net.directory / "ha.toml").write_text(bad)
+    with pytest.raises(RuntimeError, match="wrong"):
+        net.dsmip("ha", "reload")
+    assert all_ways(net) == [True] * 5
+    pair.reconfigure("ha", agent_configuration(net, router={"prefixes": [NET6]}))
+    wait_for(lambda: (pair.binding() or {})["prefixes"] == [NET6], 10, "the prefix to go")
+    assert reaches(net, "cn", LAN6)
+    assert not reaches(net, "cn", LAN4)
+
+
+def test_implicit_prefixes_and_an_address_from_the_pool(net: Topology) -> None:
+    agent = agent_configuration(
+        net, router={"home_address4": "pool"}, pool=["198.51.100.192/28"], allow_ip4=False
+    )
+    router = router_configuration(net, mode="implicit", home_address4="request")
+    pair = Pair(net, agent=agent, router=router).start()
+    net.plug("wan1", "v4")
+    found = pair.settled("v4")
+    assert found["kind"] == "udp4"
+    assert found["home_address4"].startswith("198.51.100.19")
+    assert sorted((pair.binding() or {})["prefixes"]) == sorted([NET6, NET4])
+    assert reaches(net, "cn", found["home_address4"])
+    assert all_ways(net) == [True] * 5
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_stopped_daemon_leaves_what_it_was_told_to(net: Topology, keep: bool) -> None:
+    pair = Pair(
+        net,
+        agent=agent_configuration(net, keep_state=keep),
+        router=router_configuration(net, keep_state=keep),
+    ).start()
+    net.plug("wan0", "v6")
+    pair.settled("v6")
+    for who in ("mr", "ha"):
+        pair.kill(who, signal.SIGTERM)
+    assert reaches(net, "cn", LAN6) is keep
+    left = {
+        "rules": net.run("mr", ["ip", "-6", "rule", "show", "proto", "191"]),
+        "routes": net.run("mr", ["ip", "-6", "route", "show", "table", "4191"], check=False),
+        "agent": net.run("ha", ["ip", "-6", "route", "show", "dev", "mip0", "proto", "191"]),
+        "associations": net.run("ha", ["ip", "xfrm", "state"]),
+    }
+    assert all(bool(text.strip()) is keep for text in left.values()), left
+    if not keep:
+        assert HOA not in net.run("mr", ["ip", "-6", "addr"])
+        assert HOA4 not in net.run("mr", ["ip", "addr"])
+
+
+def test_commands_speak_to_people(net: Topology) -> None:
+    pair = Pair(net).start()
+    net.plug("wan0", "v6")
+    pair.settled("v6")
+    shown: dict[str, str] = {}
+    asked: list[tuple[str, Callable[[], str]]] = [
+        ("router", lambda: net.dsmip("mr", "status")),
+        ("agent", lambda: net.dsmip("ha", "status")),
+        ("bindings", lambda: net.dsmip("ha", "bindings")),
+        ("uplinks", lambda: net.dsmip("mr", "uplinks")),
+        ("history", lambda: net.dsmip("mr", "history")),
+        ("refused", lambda: net.dsmip("ha", "uplinks", check=False)),
+        ("unknown", lambda: net.dsmip("mr", "handover", "moon", check=False)),
+    ]
+    for name, ask in asked:
+        shown[name] = ask()
+        assert all(len(line) <= 80 for line in shown[name].splitlines()), shown[name]
+    assert "Roaming on v6" in shown["router"]
+    assert HA6 in shown["router"]
+    assert "bus-17" in shown["bindings"]
+    assert "no mobile router" in shown["refused"]
+    assert "moon" in shown["unknown"]
+    assert net.dsmip("mr", "check-config", str(net.directory / "mr.toml"))
+    link = net.run("ha", ["ip", "-d", "link", "show", "mip0"])
+    assert "dsmip" in link
