@@ -19,7 +19,9 @@ _COMPLAINT = re.compile(r"WARNING:|BUG:|Oops|Call Trace|general protection|refco
 
 
 def main() -> None:
-    chosen, arguments = parser(__doc__ or "").parse_known_args()
+    options = parser(__doc__ or "")
+    options.set_defaults(timeout=2400)
+    chosen, arguments = options.parse_known_args()
     kernel = prepare(chosen.kernel)
     module = build_module(kernel)
     machine = Machine(

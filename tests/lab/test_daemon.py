@@ -8,6 +8,7 @@ import re
 import signal
 import time
 from collections.abc import Callable, Iterator
+from ipaddress import ip_address, ip_network
 
 import pytest
 
@@ -44,9 +45,10 @@ def lossless(net: Topology, rate: float = 200) -> Iterator[None]:
     time.sleep(0.5)
     yield
     (flow,) = traffic.finish()
-    lost, sent = flow.lost(0, time.monotonic())
-    assert sent > 50
-    assert lost == 0
+    arrived = {sequence for _, sequence in flow.arrivals}
+    lost = [(n, at - flow.sent[0]) for n, at in enumerate(flow.sent) if n not in arrived]
+    assert len(flow.sent) > 50
+    assert lost == [], f"of {len(flow.sent)}: (number, second) {lost[:20]}"
 
 
 def held(pair: Pair) -> list[tuple[object, ...]]:
@@ -173,9 +175,7 @@ def test_router_that_claims_what_it_does_not_own(net: Topology) -> None:
     net.plug("wan0", "v6")
     pair.wait_state("Refused by home agent")
     assert "prefix" in pair.router()["problem"]
-    assert "not authorized" in net.dsmip("mr", "status").lower() or "prefix" in net.dsmip(
-        "mr", "status"
-    )
+    assert "prefix" in net.dsmip("mr", "status")
     assert pair.binding() is None
     assert "update refused, status 14" in net.log("ha")
     assert not reaches(net, "cn", LAN6)
@@ -196,9 +196,10 @@ def test_stranger_with_another_key_is_not_heard(net: Topology) -> None:
 
 def test_taken_home_address_is_refused(net: Topology) -> None:
     """Status 134 while a host on the home link has the address, accepted when it is gone."""
+    net.shell(None, "ip netns add squatter\n")
     net.shell(
         "ha",
-        "ip netns add squatter\nip link add squat type veth peer name eth0 netns squatter\n"
+        "ip link add squat type veth peer name eth0\nip link set eth0 netns squatter\n"
         "ip link set squat master home\nip link set squat up\n",
     )
     try:
@@ -213,7 +214,7 @@ def test_taken_home_address_is_refused(net: Topology) -> None:
         net.ask("mr", "handover", uplink=None)
         pair.settled("v6", 90)
     finally:
-        net.run("ha", ["ip", "netns", "del", "squatter"])
+        net.shell(None, "ip netns del squatter\n")
 
 
 def test_agent_reload_drops_only_what_changed(net: Topology) -> None:
@@ -247,7 +248,7 @@ def test_implicit_prefixes_and_an_address_from_the_pool(net: Topology) -> None:
     net.plug("wan1", "v4")
     found = pair.settled("v4")
     assert found["kind"] == "udp4"
-    assert found["home_address4"].startswith("198.51.100.19")
+    assert ip_address(found["home_address4"]) in ip_network("198.51.100.192/28")
     assert sorted((pair.binding() or {})["prefixes"]) == sorted([NET6, NET4])
     assert reaches(net, "cn", found["home_address4"])
     assert all_ways(net) == [True] * 5
@@ -265,8 +266,9 @@ def test_a_stopped_daemon_leaves_what_it_was_told_to(net: Topology, keep: bool) 
     for who in ("mr", "ha"):
         pair.kill(who, signal.SIGTERM)
     assert reaches(net, "cn", LAN6) is keep
+    rules = net.run("mr", ["ip", "-6", "rule", "show"]).splitlines()
     left = {
-        "rules": net.run("mr", ["ip", "-6", "rule", "show", "proto", "191"]),
+        "rules": "\n".join(rule for rule in rules if "lookup 4191" in rule),
         "routes": net.run("mr", ["ip", "-6", "route", "show", "table", "4191"], check=False),
         "agent": net.run("ha", ["ip", "-6", "route", "show", "dev", "mip0", "proto", "191"]),
         "associations": net.run("ha", ["ip", "xfrm", "state"]),

@@ -26,11 +26,15 @@ from .traffic import Traffic
 class Tour:
     """The story, step by step; ``say`` gets a line at each."""
 
-    def __init__(self, net: Topology, say: Callable[[str], None], pause: float = 4.0) -> None:
+    #: ``rate`` is UDP packets a second; the transfer is in proportion.
+    def __init__(
+        self, net: Topology, say: Callable[[str], None], pause: float = 4.0, rate: float = 100
+    ) -> None:
         self.net = net
         self.pair = Pair(net)
         self.say = say
         self.pause = pause
+        self.rate = rate
         self.moves: list[Move] = []
         self.flows: list[Flow] = []
         self.began = time.monotonic()
@@ -45,9 +49,9 @@ class Tour:
         self._tell("the router is registered from the IPv6 network; dsmip status says:\n")
         self.say(textwrap.indent(net.dsmip("mr", "status"), "    "))
         traffic = Traffic(net)
-        traffic.flow("udp6", LAN6)
-        traffic.flow("udp4", LAN4)
-        traffic.transfer("tcp", LAN6)
+        traffic.flow("udp6", LAN6, self.rate)
+        traffic.flow("udp4", LAN4, self.rate)
+        traffic.transfer("tcp", LAN6, self.rate * 4000)
         time.sleep(3)
 
         self._move("v6 -> v4", "wan0", "wan1")

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from .report import Flow
-from .topology import Topology
+from .topology import Topology, wait_for
 
 _PAYLOAD = struct.Struct("!Id")
 _CHUNK = 8192
@@ -112,6 +112,8 @@ def main() -> None:
         raise Stop
 
     signal.signal(signal.SIGTERM, stop)
+    # Whoever started this may end it from now on.
+    options.out.touch()
     result: dict[str, Any] = {}
     with contextlib.suppress(Stop):
         if options.what == "receive":
@@ -169,6 +171,7 @@ class Traffic:
         self._start(sink, receive, inward)
         self._wait_bound(sink)
         self._start(source, send, outward, "--to", to, "--rate", str(rate))
+        wait_for(outward.exists, 20, "a sender")
         self._flows.append((name, tcp, outward, inward))
 
     def _wait_bound(self, namespace: str) -> None:
