@@ -211,8 +211,8 @@ def test_port_is_free_again(quiet_kernel: None) -> None:
         for _ in range(25):
             ip_batch(
                 "k-one",
-                "link add mip0 type dsmip\nlink set mip0 up\nlink set mip0 down\nlink set mip0 name mip1\n"
-                "link del mip1",
+                "link add mip0 type dsmip\nlink set mip0 up\nlink set mip0 down\n"
+                "link set mip0 name mip1\nlink del mip1",
             )
     finally:
         delete_namespaces("k-one")

@@ -24,7 +24,11 @@ from .traffic import Traffic
 
 
 class Tour:
-    """The story, step by step; ``say`` gets a line at each."""
+    """The story, step by step; ``say`` gets a line at each.
+
+    ``pause`` is how many seconds each step is watched, ``rate`` the UDP packets a
+    second of each flow; the transfer is in proportion.
+    """
 
     #: ``rate`` is UDP packets a second; the transfer is in proportion.
     def __init__(
