@@ -32,6 +32,8 @@ from tests.lab.kmodlib import (
 )
 
 SOURCE, NEAR, FAR = "b-source", "b-near", "b-far"
+# sit allows one tunnel between two addresses: FOU has a pair of its own.
+FOU_NEAR4, FOU_FAR4 = "198.18.8.1", "198.18.8.2"
 NEAR6, FAR6, NEAR4, FAR4 = "2001:db8:7::a", "2001:db8:7::b", "198.18.7.1", "198.18.7.2"
 SENDER, HOME, SINK, TARGET = "2001:db8:5::2", "2001:db8:5::ff", "2001:db8:6::1", "2001:db8:6::99"
 BEHIND_NEAR, BEHIND_FAR = "2001:db8:5::/64", "2001:db8:6::/64"
@@ -65,30 +67,31 @@ def build() -> None:
         NEAR,
         f"link set lo up\naddr add 2001:db8:5::1/64 dev source nodad\nlink set source up\n"
         f"link add wire type veth peer name wire netns {FAR}\naddr add {NEAR6}/64 dev wire nodad\n"
-        f"addr add {NEAR4}/24 dev wire\nlink set wire up",
+        f"addr add {NEAR4}/24 dev wire\naddr add {FOU_NEAR4}/24 dev wire\nlink set wire up",
     )
     ip_batch(
         FAR,
         f"link set lo up\naddr add {FAR6}/64 dev wire nodad\naddr add {FAR4}/24 dev wire\n"
+        f"addr add {FOU_FAR4}/24 dev wire\n"
         f"link set wire up\nlink add sink type dummy\naddr add {SINK}/64 dev sink nodad\n"
         f"link set sink up\nneigh add {TARGET} lladdr 02:00:00:00:00:99 dev sink",
     )
     ip_batch(SOURCE, "route add ::/0 via 2001:db8:5::1")
-    _tunnels(NEAR, (NEAR4, FAR4), (NEAR6, FAR6))
-    _tunnels(FAR, (FAR4, NEAR4), (FAR6, NEAR6))
+    _tunnels(NEAR, (NEAR4, FAR4), (FOU_NEAR4, FOU_FAR4), (NEAR6, FAR6))
+    _tunnels(FAR, (FAR4, NEAR4), (FOU_FAR4, FOU_NEAR4), (FAR6, NEAR6))
     _wireguard()
     for name in (SOURCE, NEAR, FAR):
         # Neighbours are known before anything is measured.
         ns_run(name, "sysctl -qw net.ipv6.neigh.default.base_reachable_time_ms=3600000")
 
 
-def _tunnels(name: str, ends4: tuple[str, str], ends6: tuple[str, str]) -> None:
-    four, six = "local {} remote {}".format(*ends4), "local {} remote {}".format(*ends6)
+def _tunnels(name: str, *ends: tuple[str, str]) -> None:
+    four, fou, six = ("local {} remote {}".format(*pair) for pair in ends)
     ns_run(name, "ip fou add port 5555 ipproto 41")
     ip_batch(
         name,
         f"link add s0 mtu {MTU} type sit {four}\nlink set s0 up\n"
-        f"link add f0 mtu {MTU} type sit {four} encap fou encap-sport 5555 encap-dport 5555\n"
+        f"link add f0 mtu {MTU} type sit {fou} encap fou encap-sport 5555 encap-dport 5555\n"
         f"link set f0 up\nlink add t0 mtu {MTU} type ip6tnl mode ip6ip6 {six} encaplimit none\n"
         f"link set t0 up\nlink add mip0 mtu {MTU} type dsmip\nlink set mip0 up\n"
         f"link add wg0 mtu {MTU} type wireguard",
