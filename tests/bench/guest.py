@@ -80,9 +80,6 @@ def build() -> None:
     _tunnels(NEAR, (NEAR4, FAR4), (FOU_NEAR4, FOU_FAR4), (NEAR6, FAR6))
     _tunnels(FAR, (FAR4, NEAR4), (FOU_FAR4, FOU_NEAR4), (FAR6, NEAR6))
     _wireguard()
-    for name in (SOURCE, NEAR, FAR):
-        # Neighbours are known before anything is measured.
-        ns_run(name, "sysctl -qw net.ipv6.neigh.default.base_reachable_time_ms=3600000")
 
 
 def _tunnels(name: str, *ends: tuple[str, str]) -> None:
