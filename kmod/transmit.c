@@ -142,6 +142,16 @@ static bool dsmip_fits(struct dsmip_device *dsmip, struct sk_buff *skb, struct d
 
 /* --- outer headers -------------------------------------------------------- */
 
+/*
+ * Room for what is put in front, no more: a forwarded packet has what its
+ * driver left, often 64 octets and its Ethernet header, and copying costs it
+ * as much as the rest of its way through the tunnel.
+ */
+static int dsmip_make_room(struct sk_buff *skb, const struct dst_entry *dst, unsigned int overhead)
+{
+	return skb_cow_head(skb, LL_RESERVED_SPACE(dst->dev) + dst->header_len + overhead);
+}
+
 static u8 dsmip_inner_proto(const struct sk_buff *skb)
 {
 	return skb->protocol == htons(ETH_P_IPV6) ? IPPROTO_IPV6 : IPPROTO_IPIP;
@@ -264,7 +274,7 @@ static int dsmip_xmit_direct(struct dsmip_device *dsmip, struct sk_buff *skb,
 		dsmip_count(dsmip, DSMIP_COUNT_TX_NO_ROUTE);
 		goto drop;
 	}
-	if (!dsmip_fits(dsmip, skb, dst, room, &fragment) || skb_cow_head(skb, DSMIP_HEADROOM)) {
+	if (!dsmip_fits(dsmip, skb, dst, room, &fragment) || dsmip_make_room(skb, dst, room)) {
 		dst_release(dst);
 		goto drop;
 	}
@@ -342,6 +352,7 @@ static int dsmip_send(struct dsmip_device *dsmip, struct sk_buff *skb,
 		      const struct dsmip_binding *binding, struct dsmip_path *path)
 {
 	const struct dsmip_path_config *config = &path->config;
+	unsigned int overhead = dsmip_overhead(config->kind);
 	bool fragment;
 
 	if (dsmip_is_direct(binding, path, skb)) {
@@ -355,8 +366,8 @@ static int dsmip_send(struct dsmip_device *dsmip, struct sk_buff *skb,
 
 		if (IS_ERR(dst))
 			goto no_route;
-		if (!dsmip_fits(dsmip, skb, dst, dsmip_overhead(config->kind), &fragment) ||
-		    skb_cow_head(skb, DSMIP_HEADROOM)) {
+		if (!dsmip_fits(dsmip, skb, dst, overhead, &fragment) ||
+		    dsmip_make_room(skb, dst, overhead)) {
 			dst_release(dst);
 			goto drop;
 		}
@@ -367,8 +378,8 @@ static int dsmip_send(struct dsmip_device *dsmip, struct sk_buff *skb,
 
 		if (IS_ERR(rt))
 			goto no_route;
-		if (!dsmip_fits(dsmip, skb, &rt->dst, dsmip_overhead(config->kind), &fragment) ||
-		    skb_cow_head(skb, DSMIP_HEADROOM)) {
+		if (!dsmip_fits(dsmip, skb, &rt->dst, overhead, &fragment) ||
+		    dsmip_make_room(skb, &rt->dst, overhead)) {
 			ip_rt_put(rt);
 			goto drop;
 		}
@@ -482,7 +493,7 @@ void dsmip_send4(struct dsmip_device *dsmip, struct sk_buff *skb, u8 kind, __be3
 		kfree_skb(skb);
 		return;
 	}
-	if (skb_cow_head(skb, DSMIP_HEADROOM)) {
+	if (dsmip_make_room(skb, &rt->dst, dsmip_overhead(kind))) {
 		ip_rt_put(rt);
 		kfree_skb(skb);
 		return;

@@ -7,8 +7,12 @@
 
 #include "binding.h"
 
-/* Room in front of a packet that spares the usual one a reallocation. */
-#define DSMIP_HEADROOM (LL_MAX_HEADER + sizeof(struct ipv6hdr) + 48)
+/*
+ * What senders and IPv4 forwarding leave in front of a packet: the largest usual
+ * outer header and Ethernet's. More would have every packet from a driver that
+ * leaves 64 octets copied.
+ */
+#define DSMIP_HEADROOM (sizeof(struct ipv6hdr) + 16)
 
 netdev_tx_t dsmip_xmit(struct sk_buff *skb, struct net_device *dev);
 

@@ -123,7 +123,9 @@ class Machine:
             accelerator = ["-accel", "tcg,thread=single", "-cpu", "max"]
             accelerator += ["-icount", "shift=0,sleep=off"]
         else:
-            accelerator = ["-accel", "tcg,thread=multi", "-cpu", "max"]
+            # With a thread for each CPU an emulated one now and then runs into the
+            # breakpoint by which the kernel patches its code after it was removed.
+            accelerator = ["-accel", "tcg,thread=single", "-cpu", "max"]
         virtfs = "local,security_model=none,path={},mount_tag={}"
         append = "console=ttyS0 quiet panic=-1 mitigations=off tsc=reliable no_timer_check audit=0"
         return [
