@@ -221,17 +221,14 @@ static bool dsmip_careof_is_ours(const struct sk_buff *skb, int header)
 	return dsmip_is_device(skb->dev);
 }
 
-static unsigned int dsmip_hook_in(void *priv, struct sk_buff *skb,
-				  const struct nf_hook_state *state)
+/* Out of line, like its mirror image: all packets pay for the hook's own stack. */
+static noinline unsigned int dsmip_in_extensions(struct sk_buff *skb,
+						 const struct nf_hook_state *state)
 {
 	int header = sizeof(struct ipv6hdr), nexthdr_at = offsetof(struct ipv6hdr, nexthdr);
 	u8 nexthdr = ipv6_hdr(skb)->nexthdr;
 	unsigned int i, verdict;
 	bool fragment = false;
-
-	if (likely(nexthdr != NEXTHDR_DEST && nexthdr != NEXTHDR_ROUTING &&
-		   nexthdr != NEXTHDR_HOP && nexthdr != NEXTHDR_FRAGMENT))
-		return NF_ACCEPT;
 
 	/* Hop-by-hop, destination, routing, fragment, destination: no more than that. */
 	for (i = 0; i < 5; i++) {
@@ -282,6 +279,17 @@ static unsigned int dsmip_hook_in(void *priv, struct sk_buff *skb,
 		nexthdr = octets[0];
 	}
 	return NF_ACCEPT;
+}
+
+static unsigned int dsmip_hook_in(void *priv, struct sk_buff *skb,
+				  const struct nf_hook_state *state)
+{
+	u8 nexthdr = ipv6_hdr(skb)->nexthdr;
+
+	if (likely(nexthdr != NEXTHDR_DEST && nexthdr != NEXTHDR_ROUTING &&
+		   nexthdr != NEXTHDR_HOP && nexthdr != NEXTHDR_FRAGMENT))
+		return NF_ACCEPT;
+	return dsmip_in_extensions(skb, state);
 }
 
 /* --- out ------------------------------------------------------------------ */
@@ -477,14 +485,12 @@ static int dsmip_headers_length(struct sk_buff *skb)
 	return sizeof(struct ipv6hdr) + (octets ? (octets[1] + 1) * 8 : 0);
 }
 
-static unsigned int dsmip_hook_out(void *priv, struct sk_buff *skb,
-				   const struct nf_hook_state *state)
+static noinline unsigned int dsmip_out_careof(struct sk_buff *skb,
+					      const struct nf_hook_state *state)
 {
 	struct dsmip_order order = {};
 	int option;
 
-	if (likely(ipv6_hdr(skb)->nexthdr != NEXTHDR_DEST))
-		return NF_ACCEPT;
 	/* Before ESP; this hook is passed once more after it. */
 	if (skb_dst(skb) && dst_xfrm(skb_dst(skb)))
 		return NF_ACCEPT;
@@ -508,6 +514,14 @@ static unsigned int dsmip_hook_out(void *priv, struct sk_buff *skb,
 
 no_path:
 	return dsmip_drop(state->net, DSMIP_COUNT_TX_NO_PATH);
+}
+
+static unsigned int dsmip_hook_out(void *priv, struct sk_buff *skb,
+				   const struct nf_hook_state *state)
+{
+	if (likely(ipv6_hdr(skb)->nexthdr != NEXTHDR_DEST))
+		return NF_ACCEPT;
+	return dsmip_out_careof(skb, state);
 }
 
 /* --- nobody listens --------------------------------------------------------- */

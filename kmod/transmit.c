@@ -14,8 +14,12 @@
 #include "receive.h"
 #include "transmit.h"
 
-/* A path may lead through another path of the same device: nested networks. */
-#define DSMIP_XMIT_DEPTH_MAX 4
+/*
+ * A path may lead through another path of the same device: nested networks.
+ * Of a tunnel in four tunnels newer kernels drop the packets without a word
+ * (IP_TUNNEL_RECURSION_LIMIT, where each counts twice); ours are counted.
+ */
+#define DSMIP_XMIT_DEPTH_MAX 3
 
 /* Home Address option or type 2 routing header: both take 24 octets. */
 #define DSMIP_EXTENSION 24

@@ -45,10 +45,11 @@ def main() -> None:
     print(f"== forwarding on {kernel.version}, {chosen.rounds} alternating rounds", flush=True)
     rounds = ["--rounds", str(chosen.rounds)]
     clock = _measured(kernel, module, out, rounds, False, chosen.timeout)
-    print(table.forwarding(clock), table.goals(clock), "", sep="\n", flush=True)
-    few = ["--rounds", "1", "--count", "3000", "--no-tcp"]
+    print(table.forwarding(clock), "", table.compared(clock), "", sep="\n", flush=True)
+    few = ["--rounds", "1", "--count", "2000", "--instructions"]
     counted = _measured(kernel, module, out / "icount", few, True, chosen.timeout)
     print(table.instructions(counted), "", sep="\n", flush=True)
+    print(table.verdicts(table.goals(clock, counted)), "", sep="\n", flush=True)
     report = BUILD.parent / "demo" / "report.json"
     if report.exists():
         print(table.handovers(json.loads(report.read_text())))

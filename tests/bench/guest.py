@@ -27,6 +27,7 @@ from tests.lab.kmodlib import (
     inside,
     ip_batch,
     load_module,
+    module_file,
     ns_run,
     path,
     prefix,
@@ -45,8 +46,11 @@ ROUTERS = {SOURCE: "2001:db8:5:1::1", SINK: "2001:db8:6:1::1"}
 DROPS = {SOURCE: "2001:db8:5:2::", SINK: "2001:db8:6:2::"}
 #: The same for all kinds, so that they carry segments of the same size.
 MTU = 1400
+MODULES = "sit fou ip6_tunnel wireguard pktgen veth udp_tunnel ip6_udp_tunnel tunnel4 tunnel6"
 FOU_PORT, WIREGUARD_PORT = 5555, 51820
 PAYLOAD = 64
+#: Where time counts instructions it leaps ahead whenever the machine waits for its host.
+PATIENCE = 100_000.0
 _HEADERS = 14 + 40 + 8  # Ethernet, IPv6, UDP: what pktgen counts in as well
 
 Figures = dict[str, dict[str, list[float]]]
@@ -62,7 +66,7 @@ class Incomplete(Exception):
 def build() -> None:
     """Make the namespaces and the links between them."""
     delete_namespaces(*NAMESPACES)
-    run("".join(f"ip netns add {name};" for name in NAMESPACES))
+    run("".join(f"ip netns add {name};" for name in NAMESPACES), timeout=PATIENCE)
     for name in NAMESPACES:
         sysctl(
             name,
@@ -133,13 +137,13 @@ def _ip_tunnel(kind: str, more: str, near: str, far: str) -> Iterator[None]:
 def _fou() -> Iterator[None]:
     ports = f"encap fou encap-sport {FOU_PORT} encap-dport {FOU_PORT}"
     for name in (NEAR, FAR):
-        ns_run(name, f"ip fou add port {FOU_PORT} ipproto 41")
+        ns_run(name, f"ip fou add port {FOU_PORT} ipproto 41", timeout=PATIENCE)
     try:
         with _ip_tunnel("sit", ports, NEAR4, FAR4):
             yield
     finally:
         for name in (NEAR, FAR):
-            ns_run(name, f"ip fou del port {FOU_PORT}")
+            ns_run(name, f"ip fou del port {FOU_PORT}", timeout=PATIENCE)
 
 
 @contextmanager
@@ -161,6 +165,7 @@ def _wireguard() -> Iterator[None]:
                 f"wg set t0 listen-port {WIREGUARD_PORT} private-key {file} "
                 f"peer {key('pubkey', keys[other])} allowed-ips ::/0 "
                 f"endpoint {address}:{WIREGUARD_PORT}",
+                timeout=PATIENCE,
             )
         yield
 
@@ -201,7 +206,7 @@ KINDS: dict[str, Callable[[], object]] = {
 def tcp(seconds: int) -> float:
     """Return Mbit/s of one TCP connection from source to sink."""
     command = f"iperf3 -6 -c {HOSTS[SINK]} -t {seconds} -A 0,1 -J"
-    told = json.loads(ns_run(SOURCE, command, check=False))
+    told = json.loads(ns_run(SOURCE, command, check=False, timeout=PATIENCE))
     if "error" in told:
         raise Incomplete(told["error"])
     return float(told["end"]["sum_received"]["bits_per_second"]) / 1e6
@@ -220,7 +225,8 @@ def packets(sender: str, receiver: str, count: int) -> tuple[float, int]:
     The time is the packet generator's own: starting it takes longer than all
     packets do. They are forwarded while they are sent, on the same processor.
     """
-    link = json.loads(ns_run(NEAR if sender == SOURCE else FAR, "ip -j link show lan"))
+    router = NEAR if sender == SOURCE else FAR
+    link = json.loads(ns_run(router, "ip -j link show lan", timeout=PATIENCE))
     settings = (
         f"count {count}",
         "clone_skb 0",
@@ -303,7 +309,7 @@ def _alternating(kinds: list[str], rounds: int) -> Iterator[list[str]]:
 
 
 def _reach() -> None:
-    ns_run(SOURCE, f"ping -n -q -c 2 -i 0.1 -W 3 {HOSTS[SINK]}")
+    ns_run(SOURCE, f"ping -n -q -c 2 -i 0.1 -W 3 {HOSTS[SINK]}", timeout=PATIENCE)
 
 
 def main() -> None:
@@ -314,7 +320,9 @@ def main() -> None:
     parser.add_argument("--instructions", action="store_true")
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
     options = parser.parse_args()
-    run("modprobe -a sit fou ip6_tunnel wireguard pktgen")
+    # All that is read from the host, before something with a timeout needs it.
+    module_file().read_bytes()
+    run(f"modprobe -a {MODULES}", timeout=PATIENCE)
     load_module()
     build()
     if options.instructions:
