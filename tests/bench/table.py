@@ -14,12 +14,12 @@ RIVALS = {"udp4": "fou", "ip4": "sit", "ip6": "ip6tnl"}
 GOALS = (("udp4", "mbit", 0.95), ("udp4", "pps", 0.95), ("ip6", "pps", 1.2))
 UNITS = {"mbit": "TCP", "pps": "packets/s"}
 EXPLAINED = {
-    "plain": "routed over veth, no tunnel",
+    "plain": "no tunnel: veth, routed",
     "sit": "IPv6 in IPv4",
     "fou": "sit in UDP over IPv4",
-    "ip6tnl": "IPv6 in IPv6, no limit option",
+    "ip6tnl": "IPv6 in IPv6, no option",
     "ip6tnl-lim": "the same as ip makes it",
-    "wireguard": "encrypts, in scalar code here",
+    "wireguard": "encrypted, scalar code",
     "udp4": "dsmip: in UDP over IPv4",
     "ip4": "dsmip: in IPv4",
     "ip6": "dsmip: in IPv6",
@@ -44,12 +44,12 @@ def ratio(figures: Figures, kind: str, rival: str, what: str) -> float:
 def forwarding(figures: Figures) -> str:
     """Return throughput and packet rate of each kind: median (least-most of the rounds)."""
     lines = [
-        f"{'kind':<11}{'TCP Mbit/s':>19}{'64-octet UDP packets/s':>28}   ",
+        f"{'kind':<11}{'TCP Mbit/s':>18}{'64-octet UDP packets/s':>24}",
         "-" * 80,
     ]
     for kind, found in figures.items():
         row = f"{kind:<11}"
-        for what, width, spread in (("mbit", 7, 12), ("pps", 12, 16)):
+        for what, width, spread in (("mbit", 6, 12), ("pps", 8, 16)):
             values = found[what]
             row += f"{median(values):>{width}.0f}"
             row += f"{f'({min(values):.0f}-{max(values):.0f})':>{spread}}"
