@@ -140,24 +140,3 @@ def _send(
         control.append((socket.IPPROTO_IPV6, socket.IPV6_DSTOPTS, build_header(care_of)))
     scope = interface if destination.is_link_local else 0
     sock.sendmsg([data], control, 0, (str(destination), 0, 0, scope))
-
-
-class RateLimit:
-    """A token bucket: ``burst`` at once, ``rate`` a second from then on."""
-
-    __slots__ = ("_at", "_burst", "_rate", "_tokens")
-
-    def __init__(self, rate: float, burst: float) -> None:
-        self._rate = rate
-        self._burst = burst
-        self._tokens = burst
-        self._at = 0.0
-
-    def allows(self, now: float) -> bool:
-        """Take a token if there is one."""
-        self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)
-        self._at = now
-        if self._tokens < 1:
-            return False
-        self._tokens -= 1
-        return True

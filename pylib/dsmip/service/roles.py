@@ -13,7 +13,7 @@ from ipaddress import IPv6Address
 from typing import Protocol
 
 from ..linux.dsmip import BindingState, KernelEvent
-from ..linux.mobility_socket import Datagram, RateLimit
+from ..linux.mobility_socket import Datagram
 from ..linux.neighbours import Interface
 from ..mobility.effects import (
     Count,
@@ -29,6 +29,7 @@ from ..mobility.effects import (
     SendMessage,
     SendParameterProblem,
 )
+from ..mobility.registration import RateLimit
 from ..packet.careof import CareOf
 from ..packet.kernel import Address, KernelBinding, Path, PathEvent
 from ..packet.mobility import build
@@ -39,8 +40,8 @@ log = logging.getLogger(__name__)
 
 _LEVELS = logging.getLevelNamesMapping()
 #: Parameter problems and repeated log lines a second, whoever provokes them.
-_ERRORS_RATE, _ERRORS_BURST = 10.0, 20.0
-_NOTES_RATE, _NOTES_BURST = 20.0, 100.0
+_ERRORS_BURST, _ERRORS_RATE = 20.0, 10.0
+_NOTES_BURST, _NOTES_RATE = 100.0, 20.0
 _CLOCK_TICK = 0.01
 
 
@@ -115,8 +116,8 @@ class Role:
         self._loop = loop
         self._history = history
         self._timer: asyncio.TimerHandle | None = None
-        self._errors = RateLimit(_ERRORS_RATE, _ERRORS_BURST)
-        self._notes = RateLimit(_NOTES_RATE, _NOTES_BURST)
+        self._errors = RateLimit(_ERRORS_BURST, _ERRORS_RATE)
+        self._notes = RateLimit(_NOTES_BURST, _NOTES_RATE)
         self.counters: Counter[str] = Counter()
 
     # --- inputs
@@ -202,7 +203,7 @@ class Role:
             case HandoverMark():
                 self._history.mark(effect, self.now())
             case Note():
-                if effect.level == "error" or self._notes.allows(self.now()):
+                if effect.level == "error" or self._notes.take(self.now()):
                     log.log(_LEVELS.get(effect.level.upper(), logging.INFO), "%s", effect.text)
                 else:
                     self.counters["notes_suppressed"] += 1
@@ -222,7 +223,7 @@ class Role:
         self.counters["mh_sent"] += 1
 
     def _parameter_problem(self, effect: SendParameterProblem) -> None:
-        if not self._errors.allows(self.now()):
+        if not self._errors.take(self.now()):
             self.counters["parameter_problem_suppressed"] += 1
             return
         received = effect.received
