@@ -7,6 +7,7 @@ addresses are those of the lab's standard topology.
 
 from __future__ import annotations
 
+import hmac
 import os
 import select
 import socket
@@ -16,6 +17,10 @@ from collections.abc import Callable
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import CBC
+from dsmip.ipsec.policy import DirectionKeys
 from dsmip.packet.careof import CareOf, build_header, parse_header
 
 from tests.lab.kmodlib import (
@@ -126,6 +131,29 @@ def routing2_header(home: str, next_header: int, left: int = 1) -> bytes:
 def care_of_header(next_header: int, care_of: CareOf) -> bytes:
     """Return a destination options header with the Care-of option."""
     return bytes((next_header,)) + build_header(care_of)[1:]
+
+
+def esp_seal(
+    keys: DirectionKeys, sequence: int, next_header: int, payload: bytes, icv: int = 16
+) -> bytes:
+    """Return an ESP packet: AES-CBC, HMAC-SHA-256 cut to ``icv`` octets (RFC 4303)."""
+    pad = -(len(payload) + 2) % 16
+    clear = payload + bytes(range(1, pad + 1)) + bytes((pad, next_header))
+    vector = os.urandom(16)
+    cipher = Cipher(AES(keys.encryption_key), CBC(vector)).encryptor()
+    body = struct.pack("!II", keys.spi, sequence) + vector
+    body += cipher.update(clear) + cipher.finalize()
+    return body + hmac.digest(keys.authentication_key, body, "sha256")[:icv]
+
+
+def esp_open(keys: DirectionKeys, packet: bytes, icv: int = 16) -> tuple[int, bytes]:
+    """Return next header and payload of an ESP packet that must be genuine."""
+    body = packet[:-icv]
+    assert struct.unpack_from("!I", body)[0] == keys.spi
+    assert hmac.digest(keys.authentication_key, body, "sha256")[:icv] == packet[-icv:]
+    cipher = Cipher(AES(keys.encryption_key), CBC(body[8:24])).decryptor()
+    clear = cipher.update(body[24:]) + cipher.finalize()
+    return clear[-1], clear[: -2 - clear[-2]]
 
 
 class Injector:

@@ -97,11 +97,11 @@ class Pair:
         }
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
-    def start(self) -> Pair:
-        """Start both and wait until they answer."""
-        for who in self.configurations:
+    def start(self, *only: str) -> Pair:
+        """Start both, or one of them, and wait until they answer."""
+        for who in only or self.configurations:
             self._launch(who)
-        for who in self.configurations:
+        for who in only or self.configurations:
             self.answers(who)
         return self
 
@@ -142,6 +142,12 @@ class Pair:
         found = self.net.ask("ha", "bindings")["bindings"]
         assert len(found) <= 1
         return dict(found[0]) if found else None
+
+    def held(self) -> list[tuple[object, ...]]:
+        """Return what of the bindings must be the same before and after a restart."""
+        names = ("identity", "home_address", "home_address4", "care_of", "prefixes", "sequence")
+        found = self.net.dsmip_json("ha", "bindings")["bindings"]
+        return [tuple(str(binding[name]) for name in names) for binding in found]
 
     def counter(self, name: str) -> int:
         """Return one of the home agent's counters."""

@@ -51,27 +51,20 @@ def lossless(net: Topology, rate: float = 200) -> Iterator[None]:
     assert lost == [], f"of {len(flow.sent)}: (number, second) {lost[:20]}"
 
 
-def held(pair: Pair) -> list[tuple[object, ...]]:
-    """Return what must be the same before and after a restart."""
-    names = ("identity", "home_address", "home_address4", "care_of", "prefixes", "sequence")
-    found = pair.net.dsmip_json("ha", "bindings")["bindings"]
-    return [tuple(str(binding[name]) for name in names) for binding in found]
-
-
 @pytest.mark.parametrize("network", ["v6", "nat"])
 def test_killed_daemons_cost_nothing(net: Topology, network: str) -> None:
     """SIGKILL on either side: no packet lost, bindings adopted, next refresh accepted."""
     pair = Pair(net, router=router_configuration(net, lifetime=60, keepalive=30)).start()
     net.plug(NETWORK_OF[network], network)
     pair.settled(network)
-    before = held(pair)
+    before = pair.held()
     with lossless(net):
         for who in ("mr", "ha"):
             pair.kill(who)
             time.sleep(1)
             pair.restart(who)
     # A refresh may have come in between: all but the sequence number is the same.
-    after = held(pair)
+    after = pair.held()
     assert [row[:-1] for row in after] == [row[:-1] for row in before]
     assert pair.router()["state"] == "Roaming"
     last, accepted = after[0][-1], pair.counter("bu_accepted")

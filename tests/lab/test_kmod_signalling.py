@@ -3,15 +3,12 @@
 
 from __future__ import annotations
 
-import hmac
 import socket
 import struct
 from ipaddress import IPv4Address, IPv6Address
 
 import pytest
-from cryptography.hazmat.primitives.ciphers import Cipher
-from cryptography.hazmat.primitives.ciphers.algorithms import AES
-from cryptography.hazmat.primitives.ciphers.modes import CBC
+from dsmip.ipsec.policy import DirectionKeys
 from dsmip.packet.careof import CareOf, WireKind
 
 from tests.lab.kmodlib import N, ip_batch, path
@@ -29,6 +26,7 @@ from tests.lab.kmodnet import (
     World,
     care_of_header,
     datagram,
+    esp_seal,
     home_address_header,
     ip4,
     ip6,
@@ -230,15 +228,10 @@ def test_forged_option_in_fragments(world: World) -> None:
     assert agent.get() == (sixteen, CN, None)
 
 
-def esp_packet(spi: int, sequence: int, next_header: int, payload: bytes) -> bytes:
-    """Return what the SAs of esp_on_both accept: AES-CBC, HMAC-SHA-256 cut to 96 bits."""
-    pad = -(len(payload) + 2) % 16
-    clear = payload + bytes(range(1, pad + 1)) + bytes((pad, next_header))
-    vector = bytes(range(16))
-    cipher = Cipher(AES(b"\x22" * 16), CBC(vector)).encryptor()
-    head = struct.pack("!II", spi, sequence) + vector
-    body = head + cipher.update(clear) + cipher.finalize()
-    return body + hmac.digest(b"\x11" * 32, body, "sha256")[:12]
+def esp_packet(sequence: int, next_header: int, payload: bytes) -> bytes:
+    """Return what the SA of esp_on_both from the home address accepts."""
+    keys = DirectionKeys(0x100, b"\x22" * 16, b"\x11" * 32)
+    return esp_seal(keys, sequence, next_header, payload, icv=12)
 
 
 def test_forged_option_under_esp(world: World) -> None:
@@ -249,14 +242,14 @@ def test_forged_option_under_esp(world: World) -> None:
     outsider = world.injector(world.core)
     options = care_of_header(MH, CareOf(IPv4Address(STRANGER4), WireKind.UDP4, 99))
     with world.agent.counting():
-        outsider.send(ip6(HOME, HA, ESP, esp_packet(0x100, 1, MH, BU)))
+        outsider.send(ip6(HOME, HA, ESP, esp_packet(1, MH, BU)))
         assert agent.get() == (BU, HOME, None)
         header = home_address_header(HOME, ESP)
-        outsider.send(ip6(COA, HA, DST, header + esp_packet(0x100, 2, MH, BU)))
+        outsider.send(ip6(COA, HA, DST, header + esp_packet(2, MH, BU)))
         assert agent.get() == (BU, HOME, CareOf(IPv6Address(COA)))
     with world.agent.counting(rx_forged_careof=2):
-        outsider.send(ip6(HOME, HA, ESP, esp_packet(0x100, 3, DST, options + BU)))
-        outsider.send(ip6(COA, HA, DST, header + esp_packet(0x100, 4, DST, options + BU)))
+        outsider.send(ip6(HOME, HA, ESP, esp_packet(3, DST, options + BU)))
+        outsider.send(ip6(COA, HA, DST, header + esp_packet(4, DST, options + BU)))
     assert agent.get(0.2) is None
 
 
