@@ -21,6 +21,7 @@ _COMPLAINT = re.compile(r"WARNING:|BUG:|Oops|Call Trace|general protection|refco
 def main() -> None:
     options = parser(__doc__ or "")
     options.set_defaults(timeout=2400)
+    options.add_argument("--cpus", type=int, default=2)
     chosen, arguments = options.parse_known_args()
     kernel = prepare(chosen.kernel)
     module = build_module(kernel)
@@ -28,6 +29,7 @@ def main() -> None:
         kernel,
         chosen.out or BUILD.parent / "lab" / chosen.kernel,
         timeout=chosen.timeout,
+        cpus=chosen.cpus,
         environment={"DSMIP_KO": str(module)},
     )
     print(f"== lab on {kernel.version}", flush=True)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Iterator
@@ -12,21 +13,11 @@ import pytest
 from tests.lab.kmodlib import KernelLog
 from tests.lab.topology import Topology
 
-_FAILED = pytest.StashKey[bool]()
-
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep scenarios off a machine that is not the lab's: they replace namespaces."""
     if "DSMIP_IN_LAB" not in os.environ and any("tests/lab/" in item.nodeid for item in items):
         raise pytest.UsageError("tests/lab runs in the virtual machine: python -m tests.lab")
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    report = yield
-    if report.failed:
-        item.stash[_FAILED] = True
-    return report
 
 
 @pytest.fixture(name="topology_options")
@@ -35,22 +26,37 @@ def _topology_options() -> dict[str, float]:
     return {}
 
 
-@pytest.fixture
-def net(request: pytest.FixtureRequest, topology_options: dict[str, float]) -> Iterator[Topology]:
+@contextlib.contextmanager
+def _recorded(request: pytest.FixtureRequest, **options: float) -> Iterator[Topology]:
     """The standard network with nothing plugged in, recorded at both ends.
 
-    A scenario that fails leaves captures and logs in a directory of its name; one
+    Scenarios that fail leave captures and logs in a directory of their name; one
     in which the kernel complains has failed.
     """
-    name = re.sub(r"[^\w.-]+", "-", request.node.name).strip("-")
+    name = re.sub(r"[^\w.-]+", "-", request.node.name.removesuffix(".py")).strip("-/")
+    failed = request.session.testsfailed
     log = KernelLog()
     try:
-        with Topology(name, **topology_options) as topology:
+        with Topology(name, **options) as topology:
             topology.capture("ha")
             topology.capture("mr")
             yield topology
             complaints = log.complaints()
-            topology.failed = request.node.stash.get(_FAILED, False) or bool(complaints)
+            topology.failed = request.session.testsfailed > failed or bool(complaints)
     finally:
         log.close()
     assert not complaints
+
+
+@pytest.fixture
+def net(request: pytest.FixtureRequest, topology_options: dict[str, float]) -> Iterator[Topology]:
+    """A network of the scenario's own."""
+    with _recorded(request, **topology_options) as topology:
+        yield topology
+
+
+@pytest.fixture(scope="module")
+def shared_net(request: pytest.FixtureRequest) -> Iterator[Topology]:
+    """One network for scenarios that leave it as they found it."""
+    with _recorded(request) as topology:
+        yield topology

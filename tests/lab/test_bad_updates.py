@@ -151,33 +151,41 @@ class Sender:
         ]
 
 
-@pytest.fixture
-def pair(net: Topology) -> Pair:
+@pytest.fixture(scope="module")
+def pair(shared_net: Topology) -> Pair:
     """A home agent of two routers; nobody is on the road but the sender."""
     load_module()
     tram = (
         f'[[home_agent.router]]\nidentity = "tram-3"\nhome_address = "{TRAM}"\n'
         f'prefixes = ["{TRAM_NET}"]\nstatic_key = "{TRAM_KEY}"\n'
     )
-    return Pair(net, agent=agent_configuration(net, more=tram)).start("ha")
+    return Pair(shared_net, agent=agent_configuration(shared_net, more=tram)).start("ha")
+
+
+@pytest.fixture(scope="module")
+def road(shared_net: Topology, pair: Pair) -> Iterator[Sender]:
+    """The sender, plugged in."""
+    made = Sender(shared_net)
+    try:
+        yield made
+    finally:
+        made.close()
 
 
 @pytest.fixture
-def sender(net: Topology, pair: Pair) -> Iterator[Sender]:
-    """The sender, registered with sequence number FIRST."""
-    made = Sender(net)
-    try:
-        made.send(octets(update(FIRST)))
-        assert made.answer().status == 0
-        yield made
-        # Whatever was tried: the daemon is well, and takes the next honest update.
-        last = int((pair.binding() or {})["sequence"])
-        made.send(octets(update(last + 1)))
-        assert made.answer().status == 0
-        assert "Traceback" not in net.log("ha")
-        assert pair.counter("internal_errors") == 0
-    finally:
-        made.close()
+def sender(pair: Pair, road: Sender) -> Iterator[Sender]:
+    """The sender, registered with sequence number FIRST; nobody knows of an earlier one."""
+    pair.net.stop(pair.processes["ha"])
+    pair.net.shell("ha", "ip link del mip0\n")
+    pair.restart("ha")
+    road.send(octets(update(FIRST)))
+    assert road.answer().status == 0
+    yield road
+    # Whatever was tried: the daemon is well, and takes the next honest update.
+    road.send(octets(update(int((pair.binding() or {})["sequence"]) + 1)))
+    assert road.answer().status == 0
+    assert "Traceback" not in pair.net.log("ha")
+    assert pair.counter("internal_errors") == 0
 
 
 def prefix(text: str) -> MobileNetworkPrefix:
@@ -205,9 +213,7 @@ REFUSED: dict[str, tuple[BindingUpdate, int]] = {
 }
 
 
-def test_refused_with_the_status_that_the_rfc_names(
-    net: Topology, pair: Pair, sender: Sender
-) -> None:
+def test_refused_with_the_status_that_the_rfc_names(pair: Pair, sender: Sender) -> None:
     before = pair.held()
     refused = dict.fromkeys((status for _, status in REFUSED.values()), 0)
     for name, (message, status) in REFUSED.items():
@@ -219,8 +225,8 @@ def test_refused_with_the_status_that_the_rfc_names(
         assert pair.held() == before, name
     for status, count in refused.items():
         assert pair.counter(f"bu_refused_{status}") == count
-        assert net.log("ha").count(f"update refused, status {status}") >= 1
-    assert f"{sum(refused.values())} refused" in net.dsmip("ha", "status")
+        assert f"update refused, status {status}" in pair.net.log("ha")
+    assert f"{sum(refused.values())} refused" in pair.net.dsmip("ha", "status")
 
 
 def test_care_of_address_other_than_the_source(pair: Pair, sender: Sender) -> None:
@@ -249,25 +255,29 @@ def test_silently_dropped(pair: Pair, sender: Sender) -> None:
     assert pair.held() == before
 
 
-def test_damaged_messages(net: Topology, pair: Pair, sender: Sender) -> None:
+def test_damaged_messages(pair: Pair, sender: Sender) -> None:
     before = pair.held()
     good = octets(update(101))
-    received = pair.counter("mh_received")
 
-    # Cut anywhere, with a checksum that fits: the kernel passes on what is a header.
+    # Cut anywhere: kernels with IPV6_MIP6 drop these themselves.
     for length in range(len(good)):
         sender.send(_checksummed(good[:length]))
+    # Cut in the middle of an option, with a Header Len that fits.
+    received = pair.counter("mh_received")
+    for length in range(16, len(good), 8):
+        sender.send(_checksummed(good[:1] + bytes((length // 8 - 1,)) + good[2:length]))
     assert sender.silence()
+    assert pair.counter("mh_received") == received + (len(good) - 16) // 8
     assert pair.held() == before
-    assert pair.counter("mh_received") > received
 
-    # A wrong checksum, or a length beyond the packet.
+    # A wrong checksum, and a length beyond the packet.
     received = pair.counter("mh_received")
     sender.send(good[:4] + bytes((good[4] ^ 1,)) + good[5:])
+    assert sender.silence()
+    assert pair.counter("mh_received") == received
     sender.send(_checksummed(good[:1] + b"\xff" + good[2:]))
     assert sender.silence()
     assert pair.held() == before
-    assert pair.counter("mh_received") <= received + 1
 
     # RFC 6275 section 9.2: Payload Proto and Header Len get a Parameter Problem.
     for octet, value in ((0, 6), (1, 0)):
@@ -276,7 +286,9 @@ def test_damaged_messages(net: Topology, pair: Pair, sender: Sender) -> None:
         sender.send(_checksummed(bytes(damaged)))
         problem = sender.find(ROUTING, ICMP6)[64:]
         kind, code, _, pointer = struct.unpack_from("!BBHI", problem)
-        assert (kind, code, pointer) == (4, 0, 40 + octet)
+        assert (kind, code) == (4, 0)
+        quoted = problem[8 + pointer - octet :]
+        assert quoted[:3] == bytes(damaged[:3])
 
     # An unknown type gets a Binding Error to the source of the packet.
     sender.send(_checksummed(bytes((59, 0, 200, 0, 0, 0, 0, 0))))

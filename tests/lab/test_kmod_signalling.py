@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import socket
-import struct
 from ipaddress import IPv4Address, IPv6Address
 
 import pytest
