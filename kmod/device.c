@@ -11,6 +11,7 @@
 #include "binding.h"
 #include "compat.h"
 #include "device.h"
+#include "gro.h"
 #include "homeform.h"
 #include "receive.h"
 #include "transmit.h"
@@ -99,6 +100,8 @@ static int dsmip_socket_open(struct dsmip_device *dsmip)
 		.sk_user_data = dsmip,
 		.encap_type = 1,
 		.encap_rcv = dsmip_udp_rcv,
+		.gro_receive = dsmip_gro_receive,
+		.gro_complete = dsmip_gro_complete,
 	};
 	struct socket *sock;
 	int err;

@@ -7,6 +7,7 @@ import socket
 import struct
 import threading
 import time
+from ipaddress import ip_address
 
 import pytest
 
@@ -318,6 +319,12 @@ def tcp_transfer(ns: str, source: str, to: str, destination: str, size: int) -> 
     return time.monotonic() - start
 
 
+def address_of(packet: bytes) -> str:
+    """Return the source of an IP packet."""
+    source = packet[8:24] if packet[0] >> 4 == 6 else packet[12:16]
+    return str(ip_address(source))
+
+
 @pytest.mark.parametrize("offload", ["on", "off"])
 @pytest.mark.parametrize("kind", TUNNELS)
 def test_tcp(world: World, kind: str, offload: str) -> None:
@@ -340,6 +347,24 @@ def test_tcp(world: World, kind: str, offload: str) -> None:
         assert longest <= 1500
     else:
         assert longest > 10000
+
+
+@pytest.mark.parametrize("kind", TUNNELS)
+def test_segments_are_merged_on_receipt(world: World, kind: str) -> None:
+    """Segments that came one by one leave the tunnel as a few large packets."""
+    world.bind(kind)
+    for device in ("mip0", "wan0"):
+        ns_run(world.mr, f"ethtool -K {device} tso off gso off tx off sg off", check=False)
+    ns_run(world.core, "ethtool -K tomr gro off")
+    ns_run(world.ha, "ethtool -K home gro on")
+    wire, inside_agent = world.capture(world.core, "tomr"), world.capture(world.ha, "mip0")
+    with world.agent.counting(), world.router.counting():
+        for lan, cn in ((LAN, CN), (LAN4, CN4)):
+            tcp_transfer(world.mr, lan, world.core, cn, 1 << 20)
+            arrived = [p for p in inside_agent.packets() if address_of(p) == lan]
+            assert max(map(len, arrived)) > 2800
+            assert sum(len(p) > 2800 for p in arrived) > 10
+    assert max(map(len, wire.packets())) <= 1500
 
 
 @pytest.mark.parametrize("kind", TUNNELS)
