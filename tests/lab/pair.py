@@ -146,7 +146,7 @@ class Pair:
     def held(self) -> list[tuple[object, ...]]:
         """Return what of the bindings must be the same before and after a restart."""
         names = ("identity", "home_address", "home_address4", "care_of", "prefixes", "sequence")
-        found = self.net.dsmip_json("ha", "bindings")["bindings"]
+        found = self.net.ask("ha", "bindings")["bindings"]
         return [tuple(str(binding[name]) for name in names) for binding in found]
 
     def counter(self, name: str) -> int:

@@ -54,7 +54,7 @@ def lossless(net: Topology, rate: float = 200) -> Iterator[None]:
 @pytest.mark.parametrize("network", ["v6", "nat"])
 def test_killed_daemons_cost_nothing(net: Topology, network: str) -> None:
     """SIGKILL on either side: no packet lost, bindings adopted, next refresh accepted."""
-    pair = Pair(net, router=router_configuration(net, lifetime=60, keepalive=30)).start()
+    pair = Pair(net, router=router_configuration(net, lifetime=48, keepalive=20)).start()
     net.plug(NETWORK_OF[network], network)
     pair.settled(network)
     before = pair.held()

@@ -204,7 +204,10 @@ class RouterRouting:
             ):
                 if not uplink.carrier or default is None:
                     continue
-                items.add(Route(everything, uplink.index, table, default.gateway))
+                # onlink: at a move the address that says so may be gone a moment earlier.
+                onlink = default.gateway is not None and everything.version == 4
+                way = Route(everything, uplink.index, table, default.gateway, onlink=onlink)
+                items.add(way)
                 # Rather nowhere than out by another uplink with a foreign source.
                 items.add(Route(everything, table=table, metric=_LAST_RESORT, kind=UNREACHABLE))
                 for address in addresses:
