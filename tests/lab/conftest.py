@@ -20,14 +20,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         raise pytest.UsageError("tests/lab runs in the virtual machine: python -m tests.lab")
 
 
-@pytest.fixture(name="topology_options")
-def _topology_options() -> dict[str, float]:
-    """Return what the network is made with; a scenario may ask for other values."""
-    return {}
-
-
 @contextlib.contextmanager
-def _recorded(request: pytest.FixtureRequest, **options: float) -> Iterator[Topology]:
+def _recorded(request: pytest.FixtureRequest) -> Iterator[Topology]:
     """The standard network with nothing plugged in, recorded at both ends.
 
     Scenarios that fail leave captures and logs in a directory of their name; one
@@ -37,7 +31,7 @@ def _recorded(request: pytest.FixtureRequest, **options: float) -> Iterator[Topo
     failed = request.session.testsfailed
     log = KernelLog()
     try:
-        with Topology(name, **options) as topology:
+        with Topology(name) as topology:
             topology.capture("ha")
             topology.capture("mr")
             yield topology
@@ -49,9 +43,9 @@ def _recorded(request: pytest.FixtureRequest, **options: float) -> Iterator[Topo
 
 
 @pytest.fixture
-def net(request: pytest.FixtureRequest, topology_options: dict[str, float]) -> Iterator[Topology]:
+def net(request: pytest.FixtureRequest) -> Iterator[Topology]:
     """A network of the scenario's own."""
-    with _recorded(request, **topology_options) as topology:
+    with _recorded(request) as topology:
         yield topology
 
 

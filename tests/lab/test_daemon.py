@@ -74,9 +74,9 @@ def test_killed_daemons_cost_nothing(net: Topology, network: str) -> None:
     assert all(all_ways(net))
 
 
-@pytest.mark.parametrize("topology_options", [{"nat_timeout": 5}])
 def test_nat_that_forgets(net: Topology) -> None:
     """Keepalives hold the mapping; a lost mapping is replaced from the next packet on."""
+    net.nat_expires(5)
     pair = Pair(net, router=router_configuration(net, keepalive=2)).start()
     net.plug("wan2", "nat")
     router = pair.settled("nat")

@@ -16,6 +16,17 @@ from tests.lab.kmodlib import inside
 from tests.lab.topology import ACCESS, CN4, CN6, HA4, HA6, HOA, LAN6, Topology, wait_for
 
 
+@pytest.fixture
+def net(shared_net: Topology) -> Iterator[Topology]:
+    """The network with nothing plugged in, as it was made."""
+    yield shared_net
+    for wan in list(shared_net.where):
+        shared_net.unplug(wan)
+    shared_net.nat_expires()
+    shared_net.login()
+    shared_net.logout()
+
+
 def addresses(net: Topology, wan: str) -> list[str]:
     """Return the global addresses of an uplink that can be used now."""
     found = net.run("mr", ["ip", "-o", "addr", "show", "dev", wan, "scope", "global"])
@@ -128,8 +139,8 @@ def test_nat_translates_and_forgets(net: Topology) -> None:
         assert router.recv(100) == b"answer again"
 
 
-@pytest.mark.parametrize("topology_options", [{"nat_timeout": 2}])
 def test_nat_mappings_expire(net: Topology) -> None:
+    net.nat_expires(2)
     net.plug("wan0", "nat")
     inner = f"{ACCESS['nat'].prefix4}.9"
     with udp("ha", HA4, 4191) as agent, udp("mr", inner, 4191) as router:
@@ -166,5 +177,5 @@ def test_an_advertisement_comes_at_once(net: Topology, network: str) -> None:
 
 
 def test_the_lan_hides_behind_its_router(net: Topology) -> None:
-    assert reaches(net, "mr", LAN6)
+    wait_for(lambda: reaches(net, "mr", LAN6), 10, "the host in the LAN")
     assert not reaches(net, "cn", LAN6)

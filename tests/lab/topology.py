@@ -96,6 +96,14 @@ table ip guard {
 }
 """
 
+_PORTAL_CLOSED = "nft add rule ip guard portal drop\n"
+NAT_SECONDS = 30
+
+
+def _nat_timeouts(seconds: int) -> str:
+    name = "net.netfilter.nf_conntrack_udp_timeout"
+    return f"sysctl -qw {name}={seconds} {name}_stream={seconds}\n"
+
 
 class Topology:
     """The networks, up as long as the context lasts.
@@ -104,10 +112,9 @@ class Topology:
     is where captures and logs are kept when the scenario fails.
     """
 
-    def __init__(self, name: str, rtt_ms: float = 20, nat_timeout: int = 30) -> None:
+    def __init__(self, name: str, rtt_ms: float = 20) -> None:
         self.name = name
         self.rtt_ms = rtt_ms
-        self.nat_timeout = nat_timeout
         self.directory = Path("/tmp/lab") / name
         self.processes: list[subprocess.Popen[bytes]] = []
         self.where: dict[str, str] = {}
@@ -251,13 +258,9 @@ class Topology:
             script += f"ip addr add {access.router4}/24 dev acc\n"
         if access.nat:
             # Random ports, so that a mapping that is made anew is another one.
-            script += (
-                f"nft -f - <<'END'\n{_NAT}END\n"
-                f"sysctl -qw net.netfilter.nf_conntrack_udp_timeout={self.nat_timeout}\n"
-                f"sysctl -qw net.netfilter.nf_conntrack_udp_timeout_stream={self.nat_timeout}\n"
-            )
+            script += f"nft -f - <<'END'\n{_NAT}END\n" + _nat_timeouts(NAT_SECONDS)
         if name == "captive":
-            script += "nft add rule ip guard portal drop\n"
+            script += _PORTAL_CLOSED
         return script
 
     def _advertise(self) -> None:
@@ -448,6 +451,14 @@ class Topology:
         at = time.monotonic()
         self.run(network, ["conntrack", "-F"])
         return at
+
+    def nat_expires(self, seconds: int = NAT_SECONDS) -> None:
+        """Let mappings of the NAT that are not used go after so many seconds."""
+        self.shell("nat", _nat_timeouts(seconds))
+
+    def logout(self) -> None:
+        """Close the captive portal."""
+        self.shell("captive", _PORTAL_CLOSED)
 
     def login(self) -> None:
         """Pass the captive portal."""
