@@ -11,14 +11,6 @@
 /* A quiet path that received this many packets in a period was in use. */
 #define DSMIP_BUSY_PACKETS 8
 
-bool dsmip_routable6(const struct in6_addr *addr)
-{
-	int type = ipv6_addr_type(addr);
-
-	return type & IPV6_ADDR_UNICAST && !(type & (IPV6_ADDR_LINKLOCAL | IPV6_ADDR_LOOPBACK |
-						     IPV6_ADDR_MAPPED | IPV6_ADDR_COMPATv4));
-}
-
 bool dsmip_routable4(__be32 addr)
 {
 	return !ipv4_is_multicast(addr) && !ipv4_is_lbcast(addr) && !ipv4_is_loopback(addr) &&
@@ -413,9 +405,11 @@ static void dsmip_path_listen(struct dsmip_device *dsmip, struct dsmip_binding *
 	path->seen_rx = totals.rx_packets;
 	path->seen_tx = totals.tx_packets;
 	if (received || (sent && !path->owed)) {
-		path->owed = !received || received >= DSMIP_BUSY_PACKETS;
+		/* A stream often ends early in a period: the one before it tells as well. */
+		path->owed = !received || max(received, path->lately) >= DSMIP_BUSY_PACKETS;
 		path->owed_since = jiffies;
 	}
+	path->lately = received;
 	if (!path->owed || READ_ONCE(path->await) ||
 	    time_before(jiffies, path->owed_since + msecs_to_jiffies(path->config.silent_ms)))
 		return;

@@ -10,6 +10,7 @@
 #include <linux/in6.h>
 #include <linux/rbtree.h>
 #include <net/dst_cache.h>
+#include <net/ipv6.h>
 
 #include "device.h"
 
@@ -42,6 +43,7 @@ struct dsmip_path {
 	bool owed;			/* silence worker only: something should come */
 	unsigned long owed_since;	/* likewise: jiffies */
 	u64 seen_rx, seen_tx;		/* likewise: totals at its last run */
+	u64 lately;			/* likewise: received before that */
 	struct rcu_head rcu;
 };
 
@@ -84,8 +86,21 @@ static inline bool dsmip_kind_is_v6(u8 kind)
 	return kind == DSMIP_KIND_IP6 || kind == DSMIP_KIND_RO;
 }
 
-/* May stand as a home, care-of or inner source address. */
-bool dsmip_routable6(const struct in6_addr *addr);
+/* Never forwarded, and nothing for a tunnel. */
+static inline bool dsmip_on_link6(const struct in6_addr *addr)
+{
+	return ipv6_addr_is_multicast(addr) ||
+	       (addr->s6_addr32[0] & htonl(0xffc00000)) == htonl(0xfe800000);
+}
+
+/* May stand as a home, care-of or inner address: no special one of ::/96 or mapped. */
+static inline bool dsmip_routable6(const struct in6_addr *addr)
+{
+	if (unlikely(!(addr->s6_addr32[0] | addr->s6_addr32[1] | addr->s6_addr32[2])))
+		return false;
+	return !dsmip_on_link6(addr) && !ipv6_addr_v4mapped(addr);
+}
+
 bool dsmip_routable4(__be32 addr);
 
 /* All below: under the device's lock unless said otherwise. */

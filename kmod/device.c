@@ -290,6 +290,7 @@ static int dsmip_create(struct net *net, struct net_device *dev, struct nlattr *
 	dsmip->net = net;
 	dsmip->port = data && data[IFLA_DSMIP_PORT] ? nla_get_be16(data[IFLA_DSMIP_PORT]) :
 						      htons(DSMIP_UDP_PORT);
+	dsmip->ttl = IPDEFTTL;
 	dsmip_apply(dsmip, data);
 	dsmip->stats = netdev_alloc_pcpu_stats(struct dsmip_cpu_stats);
 	dsmip->counters = netdev_alloc_pcpu_stats(struct dsmip_counters);

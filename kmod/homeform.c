@@ -516,14 +516,6 @@ no_path:
 	return dsmip_drop(state->net, DSMIP_COUNT_TX_NO_PATH);
 }
 
-static unsigned int dsmip_hook_out(void *priv, struct sk_buff *skb,
-				   const struct nf_hook_state *state)
-{
-	if (likely(ipv6_hdr(skb)->nexthdr != NEXTHDR_DEST))
-		return NF_ACCEPT;
-	return dsmip_out_careof(skb, state);
-}
-
 /* --- nobody listens --------------------------------------------------------- */
 
 /*
@@ -532,16 +524,13 @@ static unsigned int dsmip_hook_out(void *priv, struct sk_buff *skb,
  * updates (RFC 6275 section 11.3.5). A daemon that restarts is no reason for
  * that.
  */
-static unsigned int dsmip_hook_icmp(void *priv, struct sk_buff *skb,
-				    const struct nf_hook_state *state)
+static noinline unsigned int dsmip_out_icmp(struct sk_buff *skb, const struct nf_hook_state *state)
 {
 	int offset = sizeof(struct ipv6hdr);
 	struct icmp6hdr copy, *icmp;
 	u32 pointer;
 	u8 value, *octet;
 
-	if (likely(ipv6_hdr(skb)->nexthdr != IPPROTO_ICMPV6))
-		return NF_ACCEPT;
 	icmp = skb_header_pointer(skb, offset, sizeof(copy), &copy);
 	if (!icmp || icmp->icmp6_type != ICMPV6_PARAMPROB ||
 	    icmp->icmp6_code != ICMPV6_UNK_NEXTHDR)
@@ -555,6 +544,23 @@ static unsigned int dsmip_hook_icmp(void *priv, struct sk_buff *skb,
 	return dsmip_drop(state->net, DSMIP_COUNT_MH_NOBODY);
 }
 
+/*
+ * Not where forwarded packets pass as well: IPsec hands its output to this hook
+ * again, so that what goes out of this host is seen here in its final form.
+ */
+static unsigned int dsmip_hook_out(void *priv, struct sk_buff *skb,
+				   const struct nf_hook_state *state)
+{
+	switch (ipv6_hdr(skb)->nexthdr) {
+	case NEXTHDR_DEST:
+		return dsmip_out_careof(skb, state);
+	case IPPROTO_ICMPV6:
+		return dsmip_out_icmp(skb, state);
+	default:
+		return NF_ACCEPT;
+	}
+}
+
 static const struct nf_hook_ops dsmip_hooks[] = {
 	{
 		.hook = dsmip_hook_in,
@@ -564,12 +570,6 @@ static const struct nf_hook_ops dsmip_hooks[] = {
 	},
 	{
 		.hook = dsmip_hook_out,
-		.pf = NFPROTO_IPV6,
-		.hooknum = NF_INET_POST_ROUTING,
-		.priority = DSMIP_PRIORITY_OUT,
-	},
-	{
-		.hook = dsmip_hook_icmp,
 		.pf = NFPROTO_IPV6,
 		.hooknum = NF_INET_LOCAL_OUT,
 		.priority = DSMIP_PRIORITY_OUT,

@@ -124,31 +124,32 @@ static bool dsmip_own4(const struct dsmip_device *dsmip, __be32 addr)
 	return inet_addr_type(dev_net(dsmip->dev), addr) == RTN_LOCAL;
 }
 
-/* The length that the inner header claims, 0 when it cannot be. */
-static unsigned int dsmip_inner_length(struct sk_buff *skb, int offset, u8 version)
+/*
+ * The length that the inner header, pull octets behind skb->data, claims; 0
+ * when it cannot be. The header is in the linear part then.
+ */
+static unsigned int dsmip_inner_length(struct sk_buff *skb, unsigned int pull, u8 *version)
 {
 	unsigned int length;
 
-	if (version == 6) {
-		const struct ipv6hdr *ip6;
-		struct ipv6hdr copy;
-
-		ip6 = skb_header_pointer(skb, offset, sizeof(copy), &copy);
-		if (!ip6)
+	if (!pskb_may_pull(skb, pull + sizeof(struct iphdr)))
+		return 0;
+	*version = skb->data[pull] >> 4;
+	if (*version == 6) {
+		if (!pskb_may_pull(skb, pull + sizeof(struct ipv6hdr)))
 			return 0;
-		length = ntohs(ip6->payload_len) + sizeof(*ip6);
-	} else {
-		const struct iphdr *ip4;
-		struct iphdr copy;
+		length = ntohs(((struct ipv6hdr *)(skb->data + pull))->payload_len) +
+			 sizeof(struct ipv6hdr);
+	} else if (*version == 4) {
+		const struct iphdr *ip4 = (const struct iphdr *)(skb->data + pull);
 
-		ip4 = skb_header_pointer(skb, offset, sizeof(copy), &copy);
-		if (!ip4 || ip4->version != 4 || ip4->ihl < 5)
-			return 0;
 		length = ntohs(ip4->tot_len);
-		if (length < ip4->ihl * 4)
+		if (ip4->ihl < 5 || length < ip4->ihl * 4)
 			return 0;
+	} else {
+		return 0;
 	}
-	return length <= skb->len - offset ? length : 0;
+	return length <= skb->len - pull ? length : 0;
 }
 
 static u8 dsmip_version(struct sk_buff *skb, int offset)
@@ -156,6 +157,11 @@ static u8 dsmip_version(struct sk_buff *skb, int offset)
 	u8 copy, *first = skb_header_pointer(skb, offset, sizeof(copy), &copy);
 
 	return first ? *first >> 4 : 0;
+}
+
+static bool dsmip_is_tunnel(u8 proto)
+{
+	return proto == IPPROTO_IPV6 || proto == IPPROTO_IPIP;
 }
 
 /*
@@ -174,7 +180,7 @@ static unsigned int dsmip_nesting(const struct dsmip_device *dsmip, struct sk_bu
 			struct ipv6hdr copy, *ip6;
 
 			ip6 = skb_header_pointer(skb, offset, sizeof(copy), &copy);
-			if (!ip6 || (ip6->nexthdr != IPPROTO_IPV6 && ip6->nexthdr != IPPROTO_IPIP) ||
+			if (!ip6 || !dsmip_is_tunnel(ip6->nexthdr) ||
 			    !dsmip_own6(dsmip, &ip6->daddr))
 				break;
 			offset += sizeof(*ip6);
@@ -185,7 +191,7 @@ static unsigned int dsmip_nesting(const struct dsmip_device *dsmip, struct sk_bu
 			if (!ip4 || ip4->version != 4 || ip4->ihl < 5)
 				break;
 			proto = ip4->protocol;
-			if ((proto != IPPROTO_IPV6 && proto != IPPROTO_IPIP && proto != IPPROTO_UDP) ||
+			if ((!dsmip_is_tunnel(proto) && proto != IPPROTO_UDP) ||
 			    !dsmip_own4(dsmip, ip4->daddr))
 				break;
 			offset += ip4->ihl * 4;
@@ -256,9 +262,8 @@ static int dsmip_judge(struct dsmip_device *dsmip, struct sk_buff *skb, u8 versi
 	if (version == 6) {
 		const struct ipv6hdr *ip6 = (const struct ipv6hdr *)skb->data;
 
-		if (!dsmip_routable6(&ip6->saddr) || dsmip_own6(dsmip, &ip6->saddr) ||
-		    ipv6_addr_type(&ip6->daddr) & (IPV6_ADDR_LINKLOCAL | IPV6_ADDR_LOOPBACK |
-						   IPV6_ADDR_MULTICAST | IPV6_ADDR_MAPPED))
+		if (!dsmip_routable6(&ip6->saddr) || !dsmip_routable6(&ip6->daddr) ||
+		    dsmip_own6(dsmip, &ip6->saddr))
 			return DSMIP_COUNT_RX_BAD_INNER;
 		if (ip6->nexthdr == NEXTHDR_DEST &&
 		    dsmip_find_option(skb, sizeof(*ip6), DSMIP_CAREOF_TYPE))
@@ -288,7 +293,10 @@ static int dsmip_judge(struct dsmip_device *dsmip, struct sk_buff *skb, u8 versi
 		if (target != *binding)
 			return DSMIP_COUNT_RX_BAD_DESTINATION;
 	}
-	if (dsmip_nesting(dsmip, skb) > DSMIP_NESTING_MAX)
+	if (unlikely(version == 6 ? dsmip_is_tunnel(ipv6_hdr(skb)->nexthdr) :
+				    dsmip_is_tunnel(ip_hdr(skb)->protocol) ||
+					    ip_hdr(skb)->protocol == IPPROTO_UDP) &&
+	    dsmip_nesting(dsmip, skb) > DSMIP_NESTING_MAX)
 		return DSMIP_COUNT_RX_NESTED;
 	return -1;
 }
@@ -307,10 +315,8 @@ static int dsmip_receive(struct dsmip_device *dsmip, struct sk_buff *skb,
 	bool signalling;
 	u8 version;
 
-	version = dsmip_version(skb, pull);
-	length = version == 4 || version == 6 ? dsmip_inner_length(skb, pull, version) : 0;
-	if (!length || !pskb_may_pull(skb, pull + (version == 6 ? sizeof(struct ipv6hdr) :
-								  sizeof(struct iphdr)))) {
+	length = dsmip_inner_length(skb, pull, &version);
+	if (!length) {
 		dsmip_count(dsmip, DSMIP_COUNT_RX_MALFORMED);
 		goto drop;
 	}

@@ -412,7 +412,7 @@ static int dsmip_admit(struct dsmip_device *dsmip, struct sk_buff *skb,
 	if (skb->protocol == htons(ETH_P_IPV6) && pskb_network_may_pull(skb, sizeof(struct ipv6hdr))) {
 		const struct ipv6hdr *ip6 = ipv6_hdr(skb);
 
-		if (ipv6_addr_type(&ip6->daddr) & (IPV6_ADDR_MULTICAST | IPV6_ADDR_LINKLOCAL))
+		if (dsmip_on_link6(&ip6->daddr))
 			return DSMIP_COUNT_TX_NO_BINDING;
 		*binding = dsmip_trie_lookup6(&dsmip->remote, &ip6->daddr);
 		if (!*binding)
@@ -450,8 +450,7 @@ netdev_tx_t dsmip_xmit(struct sk_buff *skb, struct net_device *dev)
 	why = dsmip_admit(dsmip, skb, &binding);
 	if (unlikely(why >= 0)) {
 		if (why == DSMIP_COUNT_TX_NO_BINDING && skb->protocol == htons(ETH_P_IPV6) &&
-		    !(ipv6_addr_type(&ipv6_hdr(skb)->daddr) &
-		      (IPV6_ADDR_MULTICAST | IPV6_ADDR_LINKLOCAL)))
+		    !dsmip_on_link6(&ipv6_hdr(skb)->daddr))
 			icmpv6_ndo_send(skb, ICMPV6_DEST_UNREACH, ICMPV6_ADDR_UNREACH, 0);
 		else if (why == DSMIP_COUNT_TX_NO_BINDING && skb->protocol == htons(ETH_P_IP))
 			icmp_ndo_send(skb, ICMP_DEST_UNREACH, ICMP_HOST_UNREACH, 0);

@@ -67,7 +67,7 @@ enum dsmip_attr {
 	/* device */
 	DSMIP_A_PORT,		/* be16, read only here: set by rtnl at creation */
 	DSMIP_A_MARK_MASK,	/* u32: these bits of skb->mark, shifted down, name a BID */
-	DSMIP_A_TTL,		/* u8, 0: the system's default */
+	DSMIP_A_TTL,		/* u8, 64 at first; 0: the route's */
 	DSMIP_A_COUNTERS,	/* nest of u64, indexed by enum dsmip_counter + 1 */
 	/* binding */
 	DSMIP_A_HOME_ADDRESS,	/* 16 octets, the key */

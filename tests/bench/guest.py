@@ -49,6 +49,7 @@ MTU = 1400
 MODULES = "sit fou ip6_tunnel wireguard pktgen veth udp_tunnel ip6_udp_tunnel tunnel4 tunnel6"
 FOU_PORT, WIREGUARD_PORT = 5555, 51820
 PAYLOAD = 64
+BURSTS = 4
 #: Where time counts instructions it leaps ahead whenever the machine waits for its host.
 PATIENCE = 100_000.0
 _HEADERS = 14 + 40 + 8  # Ethernet, IPv6, UDP: what pktgen counts in as well
@@ -190,9 +191,11 @@ KINDS: dict[str, Callable[[], object]] = {
     "plain": _plain,
     "sit": lambda: _ip_tunnel("sit", "", NEAR4, FAR4),
     "fou": _fou,
-    # Its encapsulation limit option, on by default, is for nobody else to carry.
-    "ip6tnl": lambda: _ip_tunnel("ip6tnl", "mode ip6ip6 encaplimit none", NEAR6, FAR6),
-    "ip6tnl-lim": lambda: _ip_tunnel("ip6tnl", "mode ip6ip6", NEAR6, FAR6),
+    # It carries both families, as ours does; its encapsulation limit option, on by
+    # default, is for nobody else to carry.
+    "ip6tnl": lambda: _ip_tunnel("ip6tnl", "mode any encaplimit none", NEAR6, FAR6),
+    "ip6tnl-lim": lambda: _ip_tunnel("ip6tnl", "mode any", NEAR6, FAR6),
+    "ip6tnl-6": lambda: _ip_tunnel("ip6tnl", "mode ip6ip6 encaplimit none", NEAR6, FAR6),
     "wireguard": _wireguard,
     "udp4": lambda: _dsmip("udp4"),
     "ip4": lambda: _dsmip("ip4"),
@@ -272,7 +275,8 @@ def by_clock(kinds: list[str], rounds: int, seconds: int, count: int) -> Figures
                 with KINDS[kind]():  # type: ignore[attr-defined]
                     _reach()
                     packets(SOURCE, SINK, count // 10)
-                    each, lost = packets(SOURCE, SINK, count)
+                    # The least disturbed of some: an emulated machine's bursts vary by a tenth.
+                    each, lost = min(packets(SOURCE, SINK, count) for _ in range(BURSTS))
                     found[kind]["pps"].append(1e9 / each * (1 - lost / count))
                     found[kind]["lost"].append(lost)
                     found[kind]["mbit"].append(tcp(seconds))

@@ -627,6 +627,14 @@ def test_silence(world: World) -> None:
     assert events.wait("PATH_HEARD")["path"]["bid"] == 4
     send_datagram(world.core, CN, LAN, count=60)
     assert events.wait("PATH_SILENT")["path"]["bid"] == 4
+    # Also when the last of its packets are few: they fell into the next period.
+    world.router.path_set(HOME, path_at_router("udp4", silent_ms=1600, bid=4))
+    assert reaches(world.core, CN, world.mr, LAN)
+    assert events.wait("PATH_HEARD")["path"]["bid"] == 4
+    send_datagram(world.core, CN, LAN, count=60)
+    time.sleep(0.8)
+    send_datagram(world.core, CN, LAN)
+    assert events.wait("PATH_SILENT", 5)["path"]["bid"] == 4
 
 
 def test_link_attributes(device: Device) -> None:
