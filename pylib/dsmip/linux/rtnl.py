@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import errno
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any, Final
 
@@ -66,6 +67,8 @@ _RTNH_F_ONLINK: Final = 4
 _NTF_PROXY: Final = 0x08
 _NTF_ROUTER: Final = 0x80
 _NLMSG_HEADER: Final = 16
+#: Packed requests that are remembered.
+_PACKED_MAX: Final = 1024
 
 _IFINFO: Final = struct.Struct("=BxHiII")
 _IFADDR: Final = struct.Struct("=BBBBI")
@@ -151,12 +154,15 @@ class Rtnl:
         from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
         self._classes = {"rule": fibmsg, "address": ifaddrmsg, "neighbour": ndmsg, "route": rtmsg}
+        # A handover waits for its requests, and packing takes pyroute2 three times
+        # as long as the kernel needs for the rest; most come again and again.
+        self._pack: Callable[..., bytes] = lru_cache(_PACKED_MAX)(self._encode)
         self._netlink = NetlinkSocket(NETLINK_ROUTE)
 
     def close(self) -> None:
         self._netlink.close()
 
-    def _pack(self, what: str, attrs: Iterable[tuple[str, Any]], **fields: int) -> bytes:
+    def _encode(self, what: str, *attrs: tuple[str, Any], **fields: int) -> bytes:
         message = self._classes[what]()
         for name, value in fields.items():
             message[name] = value
@@ -233,7 +239,7 @@ class Rtnl:
         if nodad and six:
             attrs.append(("IFA_FLAGS", IFA_F_NODAD))
         family = AF_INET6 if six else AF_INET
-        return self._pack("address", attrs, family=family, prefixlen=length, index=interface)
+        return self._pack("address", *attrs, family=family, prefixlen=length, index=interface)
 
     # --- routes
 
@@ -285,7 +291,7 @@ class Rtnl:
         direct = route.kind == UNICAST and route.gateway is None and route.destination.version == 4
         return self._pack(
             "route",
-            attrs,
+            *attrs,
             family=AF_INET6 if route.destination.version == 6 else AF_INET,
             dst_len=route.destination.prefixlen,
             table=route.table if route.table < 256 else 252,
@@ -341,7 +347,7 @@ class Rtnl:
             attrs.append(("FRA_SUPPRESS_PREFIXLEN", rule.suppress))
         return self._pack(
             "rule",
-            attrs,
+            *attrs,
             family=AF_INET6 if rule.version == 6 else AF_INET,
             src_len=0 if rule.source is None else rule.source.prefixlen,
             dst_len=0 if rule.destination is None else rule.destination.prefixlen,
@@ -381,7 +387,7 @@ class Rtnl:
         six = address.version == 6
         return self._pack(
             "neighbour",
-            [("NDA_DST", str(address))],
+            ("NDA_DST", str(address)),
             family=AF_INET6 if six else AF_INET,
             ifindex=interface,
             flags=_NTF_PROXY | (_NTF_ROUTER if router and six else 0),
