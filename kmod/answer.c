@@ -10,6 +10,11 @@
 
 #define dsmip_deref(dsmip, p) rcu_dereference_protected(p, lockdep_is_held(&(dsmip)->lock))
 
+static int dsmip_put_total(struct sk_buff *skb, int type, u64 value)
+{
+	return nla_put_u64_64bit(skb, type, value, DSMIP_STATS_A_PAD);
+}
+
 static int dsmip_put_stats(struct sk_buff *skb, int type,
 			   const struct dsmip_cpu_stats __percpu *stats)
 {
@@ -19,10 +24,10 @@ static int dsmip_put_stats(struct sk_buff *skb, int type,
 	if (!nest)
 		return -EMSGSIZE;
 	dsmip_stats_sum(stats, &totals);
-	if (nla_put_u64_64bit(skb, DSMIP_STATS_A_RX_PACKETS, totals.rx_packets, DSMIP_STATS_A_PAD) ||
-	    nla_put_u64_64bit(skb, DSMIP_STATS_A_RX_BYTES, totals.rx_bytes, DSMIP_STATS_A_PAD) ||
-	    nla_put_u64_64bit(skb, DSMIP_STATS_A_TX_PACKETS, totals.tx_packets, DSMIP_STATS_A_PAD) ||
-	    nla_put_u64_64bit(skb, DSMIP_STATS_A_TX_BYTES, totals.tx_bytes, DSMIP_STATS_A_PAD))
+	if (dsmip_put_total(skb, DSMIP_STATS_A_RX_PACKETS, totals.rx_packets) ||
+	    dsmip_put_total(skb, DSMIP_STATS_A_RX_BYTES, totals.rx_bytes) ||
+	    dsmip_put_total(skb, DSMIP_STATS_A_TX_PACKETS, totals.tx_packets) ||
+	    dsmip_put_total(skb, DSMIP_STATS_A_TX_BYTES, totals.tx_bytes))
 		return -EMSGSIZE;
 	nla_nest_end(skb, nest);
 	return 0;
@@ -34,7 +39,7 @@ static int dsmip_put_end(struct sk_buff *skb, int type, u8 kind, const union dsm
 }
 
 int dsmip_put_path_config(struct sk_buff *skb, const struct dsmip_path_config *config,
-				 u32 flags)
+			  u32 flags)
 {
 	if (nla_put_u16(skb, DSMIP_PATH_A_BID, config->bid) ||
 	    nla_put_u8(skb, DSMIP_PATH_A_KIND, config->kind) ||
@@ -114,7 +119,7 @@ static u32 dsmip_remaining(const struct dsmip_binding *binding)
 }
 
 int dsmip_put_binding(struct sk_buff *skb, struct dsmip_device *dsmip,
-			     struct dsmip_binding *binding)
+		      struct dsmip_binding *binding)
 {
 	struct dsmip_path_set *set = dsmip_deref(dsmip, binding->paths);
 	const struct dsmip_prefix *prefix;
@@ -157,6 +162,8 @@ int dsmip_put_device(struct sk_buff *skb, const struct dsmip_device *dsmip)
 	    nla_put_be16(skb, DSMIP_A_PORT, dsmip->port) ||
 	    nla_put_u32(skb, DSMIP_A_MARK_MASK, READ_ONCE(dsmip->mark_mask)) ||
 	    nla_put_u8(skb, DSMIP_A_TTL, READ_ONCE(dsmip->ttl)) ||
+	    nla_put_u8(skb, DSMIP_A_TELL_TUNNELLED, READ_ONCE(dsmip->tell_tunnelled)) ||
+	    nla_put_u32(skb, DSMIP_A_COPY_MASK, READ_ONCE(dsmip->copy_mask)) ||
 	    dsmip_put_stats(skb, DSMIP_A_STATS, dsmip->stats))
 		return -EMSGSIZE;
 	nest = nla_nest_start(skb, DSMIP_A_COUNTERS);

@@ -71,6 +71,8 @@ struct dsmip_binding *dsmip_binding_new(const struct in6_addr *home, u32 flags)
 void dsmip_binding_free(struct dsmip_binding *binding)
 {
 	free_percpu(binding->stats);
+	/* Nobody reads it any more. */
+	kvfree(rcu_dereference_raw(binding->twins));
 	kfree(binding->data);
 	kfree(binding);
 }
@@ -84,6 +86,8 @@ static void dsmip_binding_free_rcu(struct rcu_head *head)
 static struct dsmip_trie *dsmip_home_trie(struct dsmip_device *dsmip,
 					  const struct dsmip_binding *binding)
 {
+	if (binding->flags & DSMIP_BINDING_F_DIRECT)
+		return &dsmip->direct;
 	return binding->flags & DSMIP_BINDING_F_MOBILE ? &dsmip->local : &dsmip->remote;
 }
 
@@ -342,6 +346,20 @@ void dsmip_path_set_publish(struct dsmip_device *dsmip, struct dsmip_binding *bi
 			dsmip_path_free(old->path[i]);
 	}
 	kfree_rcu(old, rcu);
+}
+
+void dsmip_routes_forget(struct dsmip_device *dsmip)
+{
+	struct rb_node *node;
+	unsigned int i;
+
+	for (node = rb_first(&dsmip->bindings); node; node = rb_next(node)) {
+		struct dsmip_binding *binding = rb_entry(node, struct dsmip_binding, node);
+		struct dsmip_path_set *set = dsmip_deref(dsmip, binding->paths);
+
+		for (i = 0; set && i < set->count; i++)
+			dst_cache_reset_now(&set->path[i]->cache);
+	}
 }
 
 /* --- time --------------------------------------------------------------- */

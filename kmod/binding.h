@@ -62,6 +62,8 @@ struct dsmip_prefix {
 	u32 flags;
 };
 
+struct dsmip_twins;
+
 struct dsmip_binding {
 	struct rb_node node;
 	struct in6_addr home;
@@ -69,6 +71,7 @@ struct dsmip_binding {
 	u32 flags;
 	bool has_local;			/* local prefixes restrict both directions */
 	struct dsmip_path_set __rcu *paths;
+	struct dsmip_twins __rcu *twins;	/* with DSMIP_BINDING_F_COPIES only */
 	struct dsmip_cpu_stats __percpu *stats;
 	unsigned long new_source_at;	/* jiffies of the last NEW_SOURCE event */
 
@@ -130,6 +133,8 @@ struct dsmip_path_set *dsmip_path_set_new(unsigned int count);
 /* Chooses the active path, publishes the set, frees what is no longer in it. */
 void dsmip_path_set_publish(struct dsmip_device *dsmip, struct dsmip_binding *binding,
 			    struct dsmip_path_set *fresh);
+/* Routes do not outlive their namespace. When nobody sends any more. */
+void dsmip_routes_forget(struct dsmip_device *dsmip);
 
 /* RCU read side. */
 static inline struct dsmip_path *dsmip_path_by_bid(const struct dsmip_path_set *set, u16 bid)

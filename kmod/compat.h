@@ -7,6 +7,7 @@
 #define _DSMIP_COMPAT_H
 
 #include <linux/netdevice.h>
+#include <net/ip6_tunnel.h>
 #include <net/rtnetlink.h>
 #include <net/udp_tunnel.h>
 #ifdef DSMIP_HAVE_GSO_H
@@ -18,17 +19,19 @@
 	udp_tunnel_xmit_skb(rt, sk, skb, src, dst, tos, ttl, df, sport, dport, xnet, true, 0)
 #define dsmip_iptunnel_xmit(sk, rt, skb, src, dst, proto, tos, ttl, df, xnet) \
 	iptunnel_xmit(sk, rt, skb, src, dst, proto, tos, ttl, df, xnet, 0)
+#define dsmip_ip6tunnel_xmit(sk, skb) ip6tunnel_xmit(sk, skb, NULL, 0)
 #else
 #define dsmip_udp_tunnel_xmit(rt, sk, skb, src, dst, tos, ttl, df, sport, dport, xnet) \
 	udp_tunnel_xmit_skb(rt, sk, skb, src, dst, tos, ttl, df, sport, dport, xnet, true)
 #define dsmip_iptunnel_xmit(sk, rt, skb, src, dst, proto, tos, ttl, df, xnet) \
 	iptunnel_xmit(sk, rt, skb, src, dst, proto, tos, ttl, df, xnet)
+#define dsmip_ip6tunnel_xmit(sk, skb) ip6tunnel_xmit(sk, skb, NULL)
 #endif
 
 #ifdef DSMIP_HAVE_DUMP_INFO
-#define dsmip_dump_attrs(info) ((info)->info.attrs)
+#define dsmip_dump_attrs(dump) ((dump)->info.attrs)
 #else
-#define dsmip_dump_attrs(info) ((info)->attrs)
+#define dsmip_dump_attrs(dump) ((dump)->attrs)
 #endif
 
 static inline void dsmip_set_lockless_tx(struct net_device *dev)

@@ -10,6 +10,7 @@
 
 #include "binding.h"
 #include "compat.h"
+#include "demux.h"
 #include "device.h"
 #include "gro.h"
 #include "homeform.h"
@@ -68,7 +69,16 @@ void dsmip_set_mark_mask(struct dsmip_device *dsmip, u32 mask)
 {
 	WRITE_ONCE(dsmip->mark_mask, 0);
 	dsmip->mark_shift = mask ? __ffs(mask) : 0;
+	/* Who sees the mask, in dsmip_choose(), sees its shift. */
 	smp_store_release(&dsmip->mark_mask, mask);
+}
+
+void dsmip_set_copy_mask(struct dsmip_device *dsmip, u32 mask)
+{
+	WRITE_ONCE(dsmip->copy_mask, 0);
+	dsmip->copy_shift = mask ? __ffs(mask) : 0;
+	/* Who sees the mask, in dsmip_choose_copy(), sees its shift. */
+	smp_store_release(&dsmip->copy_mask, mask);
 }
 
 static void dsmip_get_stats64(struct net_device *dev, struct rtnl_link_stats64 *stats)
@@ -127,11 +137,15 @@ static void dsmip_detach(struct dsmip_device *dsmip)
 	list_del_rcu(&dsmip->list);
 	RCU_INIT_POINTER(dsmip->sk, NULL);
 	synchronize_net();
+	mutex_lock(&dsmip->lock);
+	dsmip_routes_forget(dsmip);
+	mutex_unlock(&dsmip->lock);
 	if (sk)
 		udp_tunnel_sock_release(sk->sk_socket);
 	if (list_empty(&pernet->devices) && pernet->hooked) {
 		dsmip_homeform_unregister(dsmip->net);
 		pernet->hooked = false;
+		dsmip_demux_clear(pernet);
 	}
 }
 
@@ -246,6 +260,7 @@ static void dsmip_setup(struct net_device *dev)
 	mutex_init(&dsmip->lock);
 	dsmip->bindings = RB_ROOT;
 	dsmip->stranger_at = jiffies - HZ;
+	dsmip->tunnelled_at = jiffies - HZ;
 	INIT_DELAYED_WORK(&dsmip->expiry, dsmip_expiry_work);
 	INIT_DELAYED_WORK(&dsmip->silence, dsmip_silence_work);
 }

@@ -8,6 +8,7 @@
 
 #include <linux/mutex.h>
 #include <linux/netdevice.h>
+#include <linux/netfilter.h>
 #include <linux/rbtree.h>
 #include <linux/workqueue.h>
 #include <net/netns/generic.h>
@@ -37,8 +38,11 @@ struct dsmip_device {
 
 	struct dsmip_trie remote;	/* who is reached through which binding */
 	struct dsmip_trie local;	/* what is on this side of a binding */
+	struct dsmip_trie direct;	/* who is reached without a tunnel */
 	u32 mark_mask;
+	u32 copy_mask;
 	u8 mark_shift;
+	u8 copy_shift;
 	u8 ttl;
 	__be16 port;
 
@@ -52,12 +56,24 @@ struct dsmip_device {
 	struct delayed_work expiry;
 	struct delayed_work silence;
 	unsigned long stranger_at;	/* jiffies of the last STRANGER event */
+	bool tell_tunnelled;
+	unsigned long tunnelled_at;	/* jiffies of the last TUNNELLED event */
+	struct in6_addr tunnelled_to;	/* and whom it was about */
 
 	struct list_head list;		/* dsmip_net.devices, RCU, under RTNL */
 };
 
+struct dsmip_arrival;
+
+/* By the interface they came from: a power of two. */
+#define DSMIP_ARRIVALS 4
+
+#define DSMIP_HOOKS 2
+
 struct dsmip_net {
 	struct list_head devices;
+	struct dsmip_arrival __rcu *arrivals[DSMIP_ARRIVALS];
+	struct nf_hook_ops hooks[DSMIP_HOOKS];	/* each with this as its own data */
 	bool hooked;
 };
 
@@ -107,6 +123,7 @@ u64 dsmip_counter_sum(const struct dsmip_device *dsmip, enum dsmip_counter which
 
 /* Takes effect at once; under the device's lock. */
 void dsmip_set_mark_mask(struct dsmip_device *dsmip, u32 mask);
+void dsmip_set_copy_mask(struct dsmip_device *dsmip, u32 mask);
 
 bool dsmip_is_device(const struct net_device *dev);
 int dsmip_device_init(void);

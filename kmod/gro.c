@@ -38,7 +38,7 @@ struct sk_buff *dsmip_gro_receive(struct sock *sk, struct list_head *head, struc
 {
 	unsigned int offset = skb_gro_offset(skb);
 	const struct net_offload *offload;
-	struct sk_buff *held;
+	struct sk_buff *held, *done;
 	u8 version = dsmip_gro_version(skb, offset);
 
 	offload = version ? dsmip_gro_offload(version) : NULL;
@@ -52,7 +52,14 @@ struct sk_buff *dsmip_gro_receive(struct sock *sk, struct list_head *head, struc
 			NAPI_GRO_CB(held)->same_flow = 0;
 	/* One tunnel, not two: the UDP header is a part of the one below. */
 	NAPI_GRO_CB(skb)->encap_mark = 0;
-	return call_gro_receive(offload->callbacks.gro_receive, head, skb);
+	done = call_gro_receive(offload->callbacks.gro_receive, head, skb);
+	/*
+	 * Where the device has packets that are forwarded merged as lists, as
+	 * OpenWrt's kernels do unasked, TCP starts one. No UDP socket takes it, and
+	 * what takes it apart again knows of no header before TCP's but its own.
+	 */
+	NAPI_GRO_CB(skb)->is_flist = 0;
+	return done;
 }
 
 int dsmip_gro_complete(struct sock *sk, struct sk_buff *skb, int offset)
@@ -61,7 +68,7 @@ int dsmip_gro_complete(struct sock *sk, struct sk_buff *skb, int offset)
 	int err;
 
 	if (!offload || !offload->callbacks.gro_complete)
-		return -ENOSYS;
+		return -EPROTONOSUPPORT;
 	err = offload->callbacks.gro_complete(skb, offset);
 	skb_set_inner_mac_header(skb, offset);
 	return err;

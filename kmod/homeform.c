@@ -12,6 +12,7 @@
 #include <net/ipv6.h>
 #include <net/xfrm.h>
 
+#include "demux.h"
 #include "homeform.h"
 #include "netlink.h"
 #include "receive.h"
@@ -114,7 +115,8 @@ static bool dsmip_is_bound(struct net *net, const struct in6_addr *home,
 	struct dsmip_device *dsmip;
 
 	list_for_each_entry_rcu(dsmip, &dsmip_pernet(net)->devices, list) {
-		struct dsmip_binding *binding = dsmip_trie_lookup6(&dsmip->remote, home);
+		struct dsmip_binding *binding = dsmip_trie_lookup6(&dsmip->direct, home) ?:
+						dsmip_trie_lookup6(&dsmip->remote, home);
 		struct dsmip_path *path;
 
 		if (!binding || !ipv6_addr_equal(&binding->home, home))
@@ -140,6 +142,7 @@ static int dsmip_upper(struct sk_buff *skb, int offset, u8 nexthdr)
 	return fragment ? fragment->nexthdr : -1;
 }
 
+/* Without a binding of its own a node is not mobile, and takes no routing header. */
 static bool dsmip_is_own_home(struct net *net, const struct in6_addr *home)
 {
 	struct dsmip_device *dsmip;
@@ -150,7 +153,7 @@ static bool dsmip_is_own_home(struct net *net, const struct in6_addr *home)
 		if (binding && ipv6_addr_equal(&binding->home, home))
 			return true;
 	}
-	return ipv6_chk_addr(net, home, NULL, 0);
+	return false;
 }
 
 /* Home Address option: the source becomes the home address. */
@@ -221,6 +224,46 @@ static bool dsmip_careof_is_ours(const struct sk_buff *skb, int header)
 	return dsmip_is_device(skb->dev);
 }
 
+/* MH types of RFC 6275 that this side knows. */
+#define DSMIP_MH_HOME_TEST 3
+
+static bool dsmip_is_away(struct net *net, const struct in6_addr *home)
+{
+	struct dsmip_device *dsmip;
+
+	list_for_each_entry_rcu(dsmip, &dsmip_pernet(net)->devices, list) {
+		struct dsmip_binding *binding = dsmip_trie_lookup6(&dsmip->local, home);
+		struct dsmip_path_set *set;
+
+		if (!binding || !(binding->flags & DSMIP_BINDING_F_MOBILE) ||
+		    !ipv6_addr_equal(&binding->home, home))
+			continue;
+		set = rcu_dereference(binding->paths);
+		if (set && set->active)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * A Home Test comes by the home agent's tunnel (RFC 6275 section 11.6.2): from
+ * our device, or from IPsec's tunnel mode, which leaves nothing to tell the
+ * daemon by. So what comes neither way must not come at all.
+ */
+static unsigned int dsmip_in_mobility(struct net *net, struct sk_buff *skb, int header,
+				      bool fragment)
+{
+	u8 buffer[3], *octets;
+
+	if (skb_sec_path(skb) || dsmip_is_device(skb->dev))
+		return NF_ACCEPT;
+	octets = skb_header_pointer(skb, header, sizeof(buffer), buffer);
+	if (!octets || (octets[2] != DSMIP_MH_HOME_TEST && !fragment) ||
+	    !dsmip_is_away(net, &ipv6_hdr(skb)->daddr))
+		return NF_ACCEPT;
+	return dsmip_drop(net, DSMIP_COUNT_RX_WRONG_SOURCE);
+}
+
 /* Out of line, like its mirror image: all packets pay for the hook's own stack. */
 static noinline unsigned int dsmip_in_extensions(struct sk_buff *skb,
 						 const struct nf_hook_state *state)
@@ -268,6 +311,8 @@ static noinline unsigned int dsmip_in_extensions(struct sk_buff *skb,
 			if ((octets[2] << 8 | octets[3]) & IP6_OFFSET)
 				return NF_ACCEPT;
 			fragment = true;
+		} else if (nexthdr == IPPROTO_MH) {
+			return dsmip_in_mobility(state->net, skb, header, fragment);
 		} else if (nexthdr != NEXTHDR_HOP) {
 			return NF_ACCEPT;
 		}
@@ -275,7 +320,10 @@ static noinline unsigned int dsmip_in_extensions(struct sk_buff *skb,
 		if (!octets)
 			return NF_ACCEPT;
 		nexthdr_at = header;
-		header += nexthdr == NEXTHDR_FRAGMENT ? sizeof(struct frag_hdr) : (octets[1] + 1) * 8;
+		if (nexthdr == NEXTHDR_FRAGMENT)
+			header += sizeof(struct frag_hdr);
+		else
+			header += (octets[1] + 1) * 8;
 		nexthdr = octets[0];
 	}
 	return NF_ACCEPT;
@@ -284,12 +332,20 @@ static noinline unsigned int dsmip_in_extensions(struct sk_buff *skb,
 static unsigned int dsmip_hook_in(void *priv, struct sk_buff *skb,
 				  const struct nf_hook_state *state)
 {
-	u8 nexthdr = ipv6_hdr(skb)->nexthdr;
-
-	if (likely(nexthdr != NEXTHDR_DEST && nexthdr != NEXTHDR_ROUTING &&
-		   nexthdr != NEXTHDR_HOP && nexthdr != NEXTHDR_FRAGMENT))
+	switch (ipv6_hdr(skb)->nexthdr) {
+	case IPPROTO_IPV6:
+	case IPPROTO_IPIP:
+		dsmip_demux(priv, state->net, skb);
 		return NF_ACCEPT;
-	return dsmip_in_extensions(skb, state);
+	case NEXTHDR_DEST:
+	case NEXTHDR_ROUTING:
+	case NEXTHDR_HOP:
+	case NEXTHDR_FRAGMENT:
+	case IPPROTO_MH:
+		return dsmip_in_extensions(skb, state);
+	default:
+		return NF_ACCEPT;
+	}
 }
 
 /* --- out ------------------------------------------------------------------ */
@@ -561,7 +617,7 @@ static unsigned int dsmip_hook_out(void *priv, struct sk_buff *skb,
 	}
 }
 
-static const struct nf_hook_ops dsmip_hooks[] = {
+static const struct nf_hook_ops dsmip_hooks[DSMIP_HOOKS] = {
 	{
 		.hook = dsmip_hook_in,
 		.pf = NFPROTO_IPV6,
@@ -578,10 +634,16 @@ static const struct nf_hook_ops dsmip_hooks[] = {
 
 int dsmip_homeform_register(struct net *net)
 {
-	return nf_register_net_hooks(net, dsmip_hooks, ARRAY_SIZE(dsmip_hooks));
+	struct dsmip_net *pernet = dsmip_pernet(net);
+	unsigned int i;
+
+	memcpy(pernet->hooks, dsmip_hooks, sizeof(pernet->hooks));
+	for (i = 0; i < DSMIP_HOOKS; i++)
+		pernet->hooks[i].priv = pernet;
+	return nf_register_net_hooks(net, pernet->hooks, DSMIP_HOOKS);
 }
 
 void dsmip_homeform_unregister(struct net *net)
 {
-	nf_unregister_net_hooks(net, dsmip_hooks, ARRAY_SIZE(dsmip_hooks));
+	nf_unregister_net_hooks(net, dsmip_pernet(net)->hooks, DSMIP_HOOKS);
 }

@@ -22,7 +22,9 @@ static const struct nla_policy dsmip_policy[DSMIP_A_MAX + 1] = {
 	[DSMIP_A_COUNTERS] = { .type = NLA_REJECT },
 	[DSMIP_A_HOME_ADDRESS] = NLA_POLICY_EXACT_LEN(sizeof(struct in6_addr)),
 	[DSMIP_A_HOME_ADDRESS4] = NLA_POLICY_EXACT_LEN(sizeof(__be32)),
-	[DSMIP_A_BINDING_FLAGS] = NLA_POLICY_MASK(NLA_U32, DSMIP_BINDING_F_MOBILE),
+	[DSMIP_A_BINDING_FLAGS] = NLA_POLICY_MASK(NLA_U32, DSMIP_BINDING_F_MOBILE |
+							   DSMIP_BINDING_F_DIRECT |
+							   DSMIP_BINDING_F_COPIES),
 	[DSMIP_A_REQUEST_FLAGS] = NLA_POLICY_MASK(NLA_U32, DSMIP_REQUEST_F_REPLACE_PATHS |
 							   DSMIP_REQUEST_F_REPLACE_PREFIXES |
 							   DSMIP_REQUEST_F_UPDATE_ONLY),
@@ -35,6 +37,8 @@ static const struct nla_policy dsmip_policy[DSMIP_A_MAX + 1] = {
 	[DSMIP_A_PATH] = NLA_POLICY_NESTED(dsmip_path_policy),
 	[DSMIP_A_EVENT] = { .type = NLA_REJECT },
 	[DSMIP_A_TIME_NS] = { .type = NLA_REJECT },
+	[DSMIP_A_TELL_TUNNELLED] = NLA_POLICY_MAX(NLA_U8, 1),
+	[DSMIP_A_COPY_MASK] = { .type = NLA_U32 },
 };
 
 /* The device and binding of a request, locked and held; undone by dsmip_leave. */
@@ -298,8 +302,13 @@ static int dsmip_device_set(struct sk_buff *skb, struct genl_info *info)
 	mutex_lock(&dsmip->lock);
 	if (info->attrs[DSMIP_A_MARK_MASK])
 		dsmip_set_mark_mask(dsmip, nla_get_u32(info->attrs[DSMIP_A_MARK_MASK]));
+	if (info->attrs[DSMIP_A_COPY_MASK])
+		dsmip_set_copy_mask(dsmip, nla_get_u32(info->attrs[DSMIP_A_COPY_MASK]));
 	if (info->attrs[DSMIP_A_TTL])
 		WRITE_ONCE(dsmip->ttl, nla_get_u8(info->attrs[DSMIP_A_TTL]));
+	if (info->attrs[DSMIP_A_TELL_TUNNELLED])
+		WRITE_ONCE(dsmip->tell_tunnelled,
+			   nla_get_u8(info->attrs[DSMIP_A_TELL_TUNNELLED]));
 	dsmip_leave(dsmip);
 	return 0;
 }

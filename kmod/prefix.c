@@ -55,8 +55,8 @@ static u8 dsmip_common(struct dsmip_key a, struct dsmip_key b)
 	return lo ? 127 - __fls(lo) : 128;
 }
 
-static struct dsmip_binding *dsmip_trie_find(const struct dsmip_prefix_node __rcu *const *root,
-					     struct dsmip_key key, u8 width)
+static __always_inline struct dsmip_binding *
+dsmip_trie_find(const struct dsmip_prefix_node __rcu *const *root, struct dsmip_key key, u8 width)
 {
 	const struct dsmip_prefix_node *node = rcu_dereference_check(*root, 1);
 	struct dsmip_binding *found = NULL, *binding;

@@ -17,6 +17,8 @@
 #include <net/udp.h>
 #include <net/xfrm.h>
 
+#include "copies.h"
+#include "demux.h"
 #include "homeform.h"
 #include "netlink.h"
 #include "receive.h"
@@ -25,6 +27,8 @@
 #define DSMIP_NESTING_MAX 4
 /* NEW_SOURCE events of one binding are at least this far apart. */
 #define DSMIP_NEW_SOURCE_INTERVAL (HZ / 4)
+
+static DEFINE_PER_CPU(bool, dsmip_delivering);
 
 /* The outer side of a packet, taken down before its headers go. */
 struct dsmip_outer {
@@ -117,6 +121,33 @@ static void dsmip_new_source(struct dsmip_device *dsmip, struct dsmip_binding *b
 static bool dsmip_own6(const struct dsmip_device *dsmip, const struct in6_addr *addr)
 {
 	return ipv6_chk_addr(dev_net(dsmip->dev), addr, NULL, 0);
+}
+
+/*
+ * Packets come in trains: a source that was found to be nobody's here is not
+ * looked up again within a tick. An address of our own is known a tick late.
+ */
+struct dsmip_foreign {
+	const struct dsmip_device *dsmip;
+	unsigned long at;
+	struct in6_addr addr;
+};
+
+static DEFINE_PER_CPU(struct dsmip_foreign, dsmip_foreign);
+
+static bool dsmip_own_source6(const struct dsmip_device *dsmip, const struct in6_addr *addr)
+{
+	struct dsmip_foreign *last = this_cpu_ptr(&dsmip_foreign);
+	unsigned long now = jiffies;
+
+	if (likely(last->at == now && last->dsmip == dsmip && ipv6_addr_equal(&last->addr, addr)))
+		return false;
+	if (dsmip_own6(dsmip, addr))
+		return true;
+	last->dsmip = dsmip;
+	last->at = now;
+	last->addr = *addr;
+	return false;
 }
 
 static bool dsmip_own4(const struct dsmip_device *dsmip, __be32 addr)
@@ -263,7 +294,7 @@ static int dsmip_judge(struct dsmip_device *dsmip, struct sk_buff *skb, u8 versi
 		const struct ipv6hdr *ip6 = (const struct ipv6hdr *)skb->data;
 
 		if (!dsmip_routable6(&ip6->saddr) || !dsmip_routable6(&ip6->daddr) ||
-		    dsmip_own6(dsmip, &ip6->saddr))
+		    dsmip_own_source6(dsmip, &ip6->saddr))
 			return DSMIP_COUNT_RX_BAD_INNER;
 		if (ip6->nexthdr == NEXTHDR_DEST &&
 		    dsmip_find_option(skb, sizeof(*ip6), DSMIP_CAREOF_TYPE))
@@ -290,7 +321,8 @@ static int dsmip_judge(struct dsmip_device *dsmip, struct sk_buff *skb, u8 versi
 		target = version == 6 ?
 				 dsmip_trie_lookup6(&dsmip->local, &ipv6_hdr(skb)->daddr) :
 				 dsmip_trie_lookup4(&dsmip->local, ip_hdr(skb)->daddr);
-		if (target != *binding)
+		/* Several home addresses are several bindings, by the same paths. */
+		if (target != *binding && (!target || !dsmip_path_from(target, outer)))
 			return DSMIP_COUNT_RX_BAD_DESTINATION;
 	}
 	if (unlikely(version == 6 ? dsmip_is_tunnel(ipv6_hdr(skb)->nexthdr) :
@@ -299,6 +331,22 @@ static int dsmip_judge(struct dsmip_device *dsmip, struct sk_buff *skb, u8 versi
 	    dsmip_nesting(dsmip, skb) > DSMIP_NESTING_MAX)
 		return DSMIP_COUNT_RX_NESTED;
 	return -1;
+}
+
+/*
+ * Straight on, without a turn in the backlog. A tunnel in this tunnel takes
+ * that turn: the stack has room for one more way through the host, not for one
+ * with each layer.
+ */
+static void dsmip_deliver(struct sk_buff *skb)
+{
+	if (__this_cpu_read(dsmip_delivering)) {
+		netif_rx(skb);
+		return;
+	}
+	__this_cpu_write(dsmip_delivering, true);
+	netif_receive_skb(skb);
+	__this_cpu_write(dsmip_delivering, false);
 }
 
 /*
@@ -348,6 +396,11 @@ static int dsmip_receive(struct dsmip_device *dsmip, struct sk_buff *skb,
 	if (pskb_trim_rcsum(skb, length))
 		goto drop;
 	skb_reset_network_header(skb);
+	if (path && !signalling && dsmip_is_copy(binding, path->config.bid, skb)) {
+		dsmip_path_heard(dsmip, binding, path, length);
+		dsmip_count(dsmip, DSMIP_COUNT_RX_COPY);
+		goto drop;
+	}
 	if (INET_ECN_decapsulate(skb, outer->dsfield,
 				 version == 6 ? ipv6_get_dsfield(ipv6_hdr(skb)) :
 						ip_hdr(skb)->tos) > 1) {
@@ -367,7 +420,7 @@ static int dsmip_receive(struct dsmip_device *dsmip, struct sk_buff *skb,
 	skb->dev = dsmip->dev;
 	skb->pkt_type = PACKET_HOST;
 	dsmip_stats_rx(dsmip->stats, length);
-	netif_rx(skb);
+	dsmip_deliver(skb);
 	return 0;
 
 drop:
@@ -401,11 +454,12 @@ drop:
 }
 
 /* Hands a tunnel packet to the devices of its namespace, most often just one. */
-static int dsmip_tunnel_rcv(struct sk_buff *skb, const struct dsmip_outer *outer)
+static __always_inline int dsmip_tunnel_rcv(const struct dsmip_net *here, struct sk_buff *skb,
+					    const struct dsmip_outer *outer)
 {
 	struct dsmip_device *dsmip;
 
-	list_for_each_entry_rcu(dsmip, &dsmip_pernet(dev_net(skb->dev))->devices, list)
+	list_for_each_entry_rcu(dsmip, &here->devices, list)
 		if (netif_running(dsmip->dev) && !dsmip_receive(dsmip, skb, outer, 0))
 			return 0;
 	return -ENOENT;
@@ -422,7 +476,7 @@ static int dsmip_ip4_rcv(struct sk_buff *skb)
 		.ifindex = inet_iif(skb),
 	};
 
-	return dsmip_tunnel_rcv(skb, &outer);
+	return dsmip_tunnel_rcv(dsmip_pernet(dev_net(skb->dev)), skb, &outer);
 }
 
 static int dsmip_ip6_rcv(struct sk_buff *skb)
@@ -435,8 +489,11 @@ static int dsmip_ip6_rcv(struct sk_buff *skb)
 		.dsfield = ipv6_get_dsfield(ip6),
 		.ifindex = inet6_iif(skb),
 	};
+	struct dsmip_net *here = dsmip_pernet(dev_net(skb->dev));
 
-	return dsmip_tunnel_rcv(skb, &outer);
+	if (!list_empty(&here->devices))
+		dsmip_demux_learn(here, skb);
+	return dsmip_tunnel_rcv(here, skb, &outer);
 }
 
 /*

@@ -6,6 +6,7 @@
 #include <net/genetlink.h>
 #include <net/ipv6.h>
 
+#include "copies.h"
 #include "netlink.h"
 
 #define dsmip_deref(dsmip, p) rcu_dereference_protected(p, lockdep_is_held(&(dsmip)->lock))
@@ -113,6 +114,7 @@ int dsmip_get_path(const struct nlattr *nest, struct dsmip_path_config *config,
 		   struct netlink_ext_ack *extack)
 {
 	struct nlattr *tb[DSMIP_PATH_A_MAX + 1];
+	bool udp;
 	int err;
 
 	err = nla_parse_nested(tb, DSMIP_PATH_A_MAX, nest, dsmip_path_policy, extack);
@@ -137,7 +139,8 @@ int dsmip_get_path(const struct nlattr *nest, struct dsmip_path_config *config,
 	}
 	if (tb[DSMIP_PATH_A_REMOTE_PORT])
 		config->remote_port = nla_get_be16(tb[DSMIP_PATH_A_REMOTE_PORT]);
-	if (!config->remote_port != (config->kind != DSMIP_KIND_UDP4)) {
+	udp = config->kind == DSMIP_KIND_UDP4;
+	if (udp != !!config->remote_port) {
 		NL_SET_ERR_MSG_ATTR(extack, nest,
 				    "a UDP port belongs to a path of kind udp4, and to no other");
 		return -EINVAL;
@@ -209,6 +212,7 @@ struct dsmip_request {
 	struct dsmip_path_set *paths;	/* the set to publish, or NULL */
 	unsigned int fresh_paths;	/* how many of it are new */
 	u8 *data;
+	struct dsmip_twins *twins;	/* for a binding that begins to look for copies */
 	struct list_head added;		/* struct dsmip_prefix, copies for going back */
 };
 
@@ -220,6 +224,9 @@ struct dsmip_path_set *dsmip_merge_paths(struct dsmip_device *dsmip, struct dsmi
 	struct dsmip_path_set *set;
 	unsigned int i, j;
 
+	for (i = 0; binding->flags & DSMIP_BINDING_F_DIRECT && i < count; i++)
+		if (fresh[i]->config.kind != DSMIP_KIND_RO)
+			return ERR_PTR(-EPROTOTYPE);
 	set = dsmip_path_set_new(count + (old ? old->count : 0));
 	if (!set)
 		return ERR_PTR(-ENOMEM);
@@ -394,13 +401,23 @@ static int dsmip_prepare_binding(struct dsmip_request *request)
 		flags = nla_get_u32(attrs[DSMIP_A_BINDING_FLAGS]);
 	request->binding = dsmip_binding_find(request->dsmip, &home);
 	if (request->binding) {
-		if (attrs[DSMIP_A_BINDING_FLAGS] && request->binding->flags != flags) {
+		if (attrs[DSMIP_A_BINDING_FLAGS] &&
+		    (request->binding->flags ^ flags) & ~DSMIP_BINDING_F_COPIES) {
 			NL_SET_ERR_MSG_ATTR(extack, attrs[DSMIP_A_BINDING_FLAGS],
 					    "which side is mobile cannot change");
 			return -EBUSY;
 		}
-		return 0;
+		flags = request->binding->flags;
 	}
+	if (flags & DSMIP_BINDING_F_DIRECT &&
+	    (flags & DSMIP_BINDING_F_MOBILE || attrs[DSMIP_A_HOME_ADDRESS4] ||
+	     (attrs[DSMIP_A_PREFIXES] && nla_len(attrs[DSMIP_A_PREFIXES])))) {
+		NL_SET_ERR_MSG_ATTR(extack, attrs[DSMIP_A_HOME_ADDRESS],
+				    "a direct binding is one address, not on the mobile side");
+		return -EINVAL;
+	}
+	if (request->binding)
+		return 0;
 	if (request->flags & DSMIP_REQUEST_F_UPDATE_ONLY) {
 		NL_SET_ERR_MSG_ATTR(extack, attrs[DSMIP_A_HOME_ADDRESS], "no such binding");
 		return -ENOENT;
@@ -452,6 +469,7 @@ static void dsmip_undo(struct dsmip_request *request)
 		dsmip_path_free(request->paths->path[--request->fresh_paths]);
 	kfree(request->paths);
 	kfree(request->data);
+	kvfree(request->twins);
 	if (request->created) {
 		dsmip_binding_remove(request->dsmip, request->binding);
 		return;
@@ -463,12 +481,45 @@ static void dsmip_undo(struct dsmip_request *request)
 	}
 }
 
+static bool dsmip_wants_copies(const struct dsmip_request *request)
+{
+	const struct nlattr *flags = request->attrs[DSMIP_A_BINDING_FLAGS];
+
+	return (flags ? nla_get_u32(flags) : request->binding->flags) & DSMIP_BINDING_F_COPIES;
+}
+
+static int dsmip_prepare_twins(struct dsmip_request *request)
+{
+	if (!dsmip_wants_copies(request) || rcu_access_pointer(request->binding->twins))
+		return 0;
+	request->twins = dsmip_twins_new();
+	return request->twins ? 0 : -ENOMEM;
+}
+
+static void dsmip_commit_twins(struct dsmip_request *request)
+{
+	struct dsmip_binding *binding = request->binding;
+	struct dsmip_twins *old = dsmip_deref(request->dsmip, binding->twins);
+
+	if (dsmip_wants_copies(request)) {
+		binding->flags |= DSMIP_BINDING_F_COPIES;
+		if (!old)
+			rcu_assign_pointer(binding->twins, request->twins);
+	} else {
+		binding->flags &= ~DSMIP_BINDING_F_COPIES;
+		RCU_INIT_POINTER(binding->twins, NULL);
+		if (old)
+			dsmip_twins_free(old);
+	}
+}
+
 static void dsmip_commit(struct dsmip_request *request)
 {
 	struct dsmip_binding *binding = request->binding;
 	struct nlattr **attrs = request->attrs;
 
 	dsmip_drop_prefixes(request);
+	dsmip_commit_twins(request);
 	if (request->paths)
 		dsmip_path_set_publish(request->dsmip, binding, request->paths);
 	if (attrs[DSMIP_A_LIFETIME])
@@ -507,6 +558,7 @@ int dsmip_binding_set(struct sk_buff *skb, struct genl_info *info)
 		if (!request.data)
 			err = -ENOMEM;
 	}
+	err = err ?: dsmip_prepare_twins(&request);
 	err = err ?: dsmip_prepare_paths(&request);
 	err = err ?: dsmip_prepare_prefixes(&request);
 	/* Last of those that can fail, since it takes effect. */

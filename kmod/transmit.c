@@ -11,6 +11,7 @@
 
 #include "compat.h"
 #include "homeform.h"
+#include "netlink.h"
 #include "receive.h"
 #include "transmit.h"
 
@@ -23,6 +24,10 @@
 
 /* Home Address option or type 2 routing header: both take 24 octets. */
 #define DSMIP_EXTENSION 24
+
+/* TUNNELLED events: about one node, and about any. */
+#define DSMIP_TUNNELLED_AGAIN HZ
+#define DSMIP_TUNNELLED_INTERVAL (HZ / 20)
 
 static DEFINE_PER_CPU(unsigned int, dsmip_xmit_depth);
 
@@ -118,9 +123,13 @@ static bool dsmip_fits(struct dsmip_device *dsmip, struct sk_buff *skb, struct d
 		       unsigned int overhead, bool *fragment)
 {
 	bool inner6 = skb->protocol == htons(ETH_P_IPV6);
-	int mtu = dst_mtu(dst) - overhead;
+	int mtu;
 
 	*fragment = false;
+	/* What every IPv6 link carries need not be looked up. */
+	if (dst->ops->family == AF_INET6 && skb->len + overhead <= IPV6_MIN_MTU)
+		return true;
+	mtu = dst_mtu(dst) - overhead;
 	if (likely(skb->len <= mtu))
 		return true;
 	if (inner6 && mtu < IPV6_MIN_MTU) {
@@ -151,7 +160,8 @@ static bool dsmip_fits(struct dsmip_device *dsmip, struct sk_buff *skb, struct d
  * driver left, often 64 octets and its Ethernet header, and copying costs it
  * as much as the rest of its way through the tunnel.
  */
-static int dsmip_make_room(struct sk_buff *skb, const struct dst_entry *dst, unsigned int overhead)
+static __always_inline int dsmip_make_room(struct sk_buff *skb, const struct dst_entry *dst,
+					   unsigned int overhead)
 {
 	return skb_cow_head(skb, LL_RESERVED_SPACE(dst->dev) + dst->header_len + overhead);
 }
@@ -217,7 +227,7 @@ static int dsmip_encap6(struct dsmip_device *dsmip, struct sk_buff *skb, struct 
 	skb_dst_set(skb, dst);
 	skb->ignore_df = fragment;
 
-	skb_push(skb, sizeof(*ip6));
+	__skb_push(skb, sizeof(*ip6));
 	skb_reset_network_header(skb);
 	ip6 = ipv6_hdr(skb);
 	ip6_flow_hdr(ip6, INET_ECN_encapsulate(inner, inner), 0);
@@ -226,7 +236,7 @@ static int dsmip_encap6(struct dsmip_device *dsmip, struct sk_buff *skb, struct 
 	ip6->saddr = *local;
 	ip6->daddr = *remote;
 	skb->protocol = htons(ETH_P_IPV6);
-	ip6tunnel_xmit(NULL, skb, NULL);
+	dsmip_ip6tunnel_xmit(NULL, skb);
 	return 0;
 }
 
@@ -251,17 +261,28 @@ static void dsmip_put_home_address(u8 *at, u8 nexthdr, const struct in6_addr *ho
 	memcpy(at + 8, home, sizeof(*home));
 }
 
+/* Whether the address is one of our home addresses. */
+static bool dsmip_is_mobile_home(const struct dsmip_device *dsmip, const struct in6_addr *addr)
+{
+	const struct dsmip_binding *binding = dsmip_trie_lookup6(&dsmip->local, addr);
+
+	return binding && binding->flags & DSMIP_BINDING_F_MOBILE &&
+	       ipv6_addr_equal(&binding->home, addr);
+}
+
 /*
  * RFC 6275 sections 9.3.2 and 11.3.1: a type 2 routing header when the
  * destination is away from home, a Home Address option when we are.
  */
 static int dsmip_xmit_direct(struct dsmip_device *dsmip, struct sk_buff *skb,
-			     struct dsmip_path *path)
+			     const struct dsmip_binding *binding, struct dsmip_path *path)
 {
 	const struct dsmip_path_config *config = &path->config;
 	struct ipv6hdr *ip6 = ipv6_hdr(skb);
 	bool to_away = !ipv6_addr_equal(&ip6->daddr, &config->remote.v6);
-	bool from_away = !ipv6_addr_equal(&ip6->saddr, &config->local.v6);
+	bool from_away = binding->flags & DSMIP_BINDING_F_DIRECT ?
+				 dsmip_is_mobile_home(dsmip, &ip6->saddr) :
+				 !ipv6_addr_equal(&ip6->saddr, &config->local.v6);
 	unsigned int room = (to_away + from_away) * DSMIP_EXTENSION;
 	struct dst_entry *dst;
 	bool fragment;
@@ -319,7 +340,7 @@ static struct dsmip_path *dsmip_choose(const struct dsmip_device *dsmip,
 				       const struct dsmip_binding *binding, u32 mark)
 {
 	struct dsmip_path_set *set = rcu_dereference(binding->paths);
-	u32 mask = smp_load_acquire(&dsmip->mark_mask);
+	u32 mask = smp_load_acquire(&dsmip->mark_mask);	/* then the shift */
 	struct dsmip_path *path;
 
 	if (!set)
@@ -330,6 +351,24 @@ static struct dsmip_path *dsmip_choose(const struct dsmip_device *dsmip,
 			return path;
 	}
 	return set->active;
+}
+
+/* The path that is to get a copy, NULL in most cases. */
+static struct dsmip_path *dsmip_choose_copy(const struct dsmip_device *dsmip,
+					    const struct dsmip_binding *binding,
+					    const struct dsmip_path *first, u32 mark)
+{
+	u32 mask = smp_load_acquire(&dsmip->copy_mask);	/* then the shift */
+	struct dsmip_path_set *set;
+	struct dsmip_path *path;
+
+	if (likely(!mask || !(mark & mask)))
+		return NULL;
+	set = rcu_dereference(binding->paths);
+	path = set ? dsmip_path_by_bid(set, (mark & mask) >> dsmip->copy_shift) : NULL;
+	if (!path || path == first || path->config.flags & DSMIP_PATH_F_DOWN)
+		return NULL;
+	return path;
 }
 
 /* The two ends of a tunnel talk to each other without it. */
@@ -361,7 +400,7 @@ static int dsmip_send(struct dsmip_device *dsmip, struct sk_buff *skb,
 
 	if (dsmip_is_direct(binding, path, skb)) {
 		if (skb->protocol == htons(ETH_P_IPV6))
-			return dsmip_xmit_direct(dsmip, skb, path);
+			return dsmip_xmit_direct(dsmip, skb, binding, path);
 		dsmip_count(dsmip, DSMIP_COUNT_TX_NO_PATH);
 		goto drop;
 	}
@@ -402,6 +441,86 @@ drop:
 	return -ENETUNREACH;
 }
 
+/*
+ * The binding that takes a packet around the home agent: from a home address of
+ * ours (and nothing else of a mobile network, RFC 3963), or from this host to a
+ * mobile node. Mobility messages are not routed by it (RFC 6275 section 6.1).
+ */
+static struct dsmip_binding *dsmip_direct(struct dsmip_device *dsmip, struct sk_buff *skb)
+{
+	const struct dsmip_path_set *set;
+	struct dsmip_binding *binding;
+	const struct ipv6hdr *ip6;
+
+	if (!rcu_access_pointer(dsmip->direct.root6) || skb->protocol != htons(ETH_P_IPV6) ||
+	    !pskb_network_may_pull(skb, sizeof(*ip6)))
+		return NULL;
+	ip6 = ipv6_hdr(skb);
+	if (ip6->nexthdr == IPPROTO_MH || ip6->nexthdr == NEXTHDR_HOP ||
+	    ip6->nexthdr == NEXTHDR_ROUTING || ip6->nexthdr == NEXTHDR_DEST)
+		return NULL;
+	binding = dsmip_trie_lookup6(&dsmip->direct, &ip6->daddr);
+	set = binding ? rcu_dereference(binding->paths) : NULL;
+	if (!set || !set->active)
+		return NULL;
+	if (ipv6_addr_equal(&set->active->config.remote.v6, &binding->home))
+		return dsmip_is_mobile_home(dsmip, &ip6->saddr) ? binding : NULL;
+	return ipv6_chk_addr(dev_net(dsmip->dev), &ip6->saddr, NULL, 0) ? binding : NULL;
+}
+
+/* Whoever optimises routes wants to know to whom our home address speaks. */
+static void dsmip_tell_tunnelled(struct dsmip_device *dsmip, const struct dsmip_binding *binding,
+				 const struct dsmip_path *path, const struct sk_buff *skb)
+{
+	struct dsmip_path_config config = { .kind = DSMIP_KIND_RO };
+	const struct ipv6hdr *ip6 = ipv6_hdr(skb);
+	unsigned long last, wait;
+
+	if (skb->protocol != htons(ETH_P_IPV6) || ip6->nexthdr == IPPROTO_MH ||
+	    !ipv6_addr_equal(&ip6->saddr, &binding->home) ||
+	    (path->config.kind == DSMIP_KIND_IP6 &&
+	     ipv6_addr_equal(&ip6->daddr, &path->config.remote.v6)))
+		return;
+	last = READ_ONCE(dsmip->tunnelled_at);
+	wait = ipv6_addr_equal(&ip6->daddr, &dsmip->tunnelled_to) ? DSMIP_TUNNELLED_AGAIN :
+								     DSMIP_TUNNELLED_INTERVAL;
+	if (time_before(jiffies, last + wait) ||
+	    cmpxchg(&dsmip->tunnelled_at, last, jiffies) != last)
+		return;
+	dsmip->tunnelled_to = ip6->daddr;
+	config.local.v6 = ip6->saddr;
+	config.remote.v6 = ip6->daddr;
+	dsmip_event(dsmip, DSMIP_EVENT_TUNNELLED, &binding->home, &config, GFP_ATOMIC);
+}
+
+/*
+ * Several home addresses of a mobile node are several bindings, by the same paths:
+ * what has one as its source may go by another's, if that leads to the home agent
+ * that serves it as well.
+ */
+static bool dsmip_same_agent(const struct dsmip_binding *source,
+			     const struct dsmip_binding *binding)
+{
+	struct dsmip_path_set *way = rcu_dereference(binding->paths);
+	struct dsmip_path_set *own = rcu_dereference(source->paths);
+	const struct dsmip_path_config *active;
+	unsigned int i;
+
+	if (!way || !way->active || !own || !(source->flags & DSMIP_BINDING_F_MOBILE))
+		return false;
+	active = &way->active->config;
+	for (i = 0; i < own->count; i++) {
+		const struct dsmip_path_config *config = &own->path[i]->config;
+
+		if (config->kind == active->kind &&
+		    (dsmip_kind_is_v6(config->kind) ?
+			     ipv6_addr_equal(&config->remote.v6, &active->remote.v6) :
+			     config->remote.v4 == active->remote.v4))
+			return true;
+	}
+	return false;
+}
+
 /* What the inner destination and source allow; the counter of the drop, or -1. */
 static int dsmip_admit(struct dsmip_device *dsmip, struct sk_buff *skb,
 		       struct dsmip_binding **binding)
@@ -409,7 +528,8 @@ static int dsmip_admit(struct dsmip_device *dsmip, struct sk_buff *skb,
 	struct dsmip_binding *source;
 
 	*binding = NULL;
-	if (skb->protocol == htons(ETH_P_IPV6) && pskb_network_may_pull(skb, sizeof(struct ipv6hdr))) {
+	if (skb->protocol == htons(ETH_P_IPV6) &&
+	    pskb_network_may_pull(skb, sizeof(struct ipv6hdr))) {
 		const struct ipv6hdr *ip6 = ipv6_hdr(skb);
 
 		if (dsmip_on_link6(&ip6->daddr))
@@ -435,19 +555,36 @@ static int dsmip_admit(struct dsmip_device *dsmip, struct sk_buff *skb,
 	} else {
 		return DSMIP_COUNT_TX_NO_BINDING;
 	}
-	return source == *binding ? -1 : DSMIP_COUNT_TX_BAD_SOURCE;
+	return source == *binding || (source && dsmip_same_agent(source, *binding)) ?
+		       -1 : DSMIP_COUNT_TX_BAD_SOURCE;
+}
+
+static void dsmip_send_by(struct dsmip_device *dsmip, struct sk_buff *skb,
+			  const struct dsmip_binding *binding, struct dsmip_path *path)
+{
+	unsigned int len = skb->len;
+
+	skb_reset_mac_header(skb);
+	__this_cpu_inc(dsmip_xmit_depth);
+	if (!dsmip_send(dsmip, skb, binding, path)) {
+		dsmip_stats_tx(dsmip->stats, len);
+		dsmip_stats_tx(binding->stats, len);
+		dsmip_stats_tx(path->stats, len);
+	}
+	__this_cpu_dec(dsmip_xmit_depth);
 }
 
 netdev_tx_t dsmip_xmit(struct sk_buff *skb, struct net_device *dev)
 {
 	struct dsmip_device *dsmip = netdev_priv(dev);
-	unsigned int len = skb->len;
+	struct dsmip_path *path, *second;
 	struct dsmip_binding *binding;
-	struct dsmip_path *path;
-	int why;
+	int why = -1;
 
 	rcu_read_lock();
-	why = dsmip_admit(dsmip, skb, &binding);
+	binding = dsmip_direct(dsmip, skb);
+	if (!binding)
+		why = dsmip_admit(dsmip, skb, &binding);
 	if (unlikely(why >= 0)) {
 		if (why == DSMIP_COUNT_TX_NO_BINDING && skb->protocol == htons(ETH_P_IPV6) &&
 		    !dsmip_on_link6(&ipv6_hdr(skb)->daddr))
@@ -466,14 +603,17 @@ netdev_tx_t dsmip_xmit(struct sk_buff *skb, struct net_device *dev)
 		goto drop;
 	}
 
-	skb_reset_mac_header(skb);
-	__this_cpu_inc(dsmip_xmit_depth);
-	if (!dsmip_send(dsmip, skb, binding, path)) {
-		dsmip_stats_tx(dsmip->stats, len);
-		dsmip_stats_tx(binding->stats, len);
-		dsmip_stats_tx(path->stats, len);
+	if (unlikely(READ_ONCE(dsmip->tell_tunnelled)) &&
+	    binding->flags & DSMIP_BINDING_F_MOBILE)
+		dsmip_tell_tunnelled(dsmip, binding, path, skb);
+	second = dsmip_choose_copy(dsmip, binding, path, skb->mark);
+	if (unlikely(second)) {
+		struct sk_buff *copy = skb_copy(skb, GFP_ATOMIC);
+
+		if (copy)
+			dsmip_send_by(dsmip, copy, binding, second);
 	}
-	__this_cpu_dec(dsmip_xmit_depth);
+	dsmip_send_by(dsmip, skb, binding, path);
 	rcu_read_unlock();
 	return NETDEV_TX_OK;
 

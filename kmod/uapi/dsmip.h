@@ -84,12 +84,27 @@ enum dsmip_attr {
 	/* event */
 	DSMIP_A_EVENT,		/* u8, enum dsmip_event */
 	DSMIP_A_TIME_NS,	/* u64, CLOCK_BOOTTIME */
+	/* device again */
+	DSMIP_A_TELL_TUNNELLED,	/* u8: 1 asks for TUNNELLED events */
+	DSMIP_A_COPY_MASK,	/* u32: these bits, shifted down, name a BID that gets a copy */
 	__DSMIP_A_AFTER_LAST
 };
 #define DSMIP_A_MAX (__DSMIP_A_AFTER_LAST - 1)
 
 /* This host is the mobile side: the home address is its own. */
 #define DSMIP_BINDING_F_MOBILE		(1U << 0)
+/*
+ * Route optimisation: the home address, or a correspondent's address, is reached
+ * without a tunnel. All paths are of kind ro, there are no prefixes. At the mobile
+ * side it is for packets from home addresses only, at the correspondent for its
+ * own packets only, and never for mobility messages.
+ */
+#define DSMIP_BINDING_F_DIRECT		(1U << 1)
+/*
+ * The other side may send packets twice, by two paths: the second to come is
+ * dropped. May change while the binding lives.
+ */
+#define DSMIP_BINDING_F_COPIES		(1U << 2)
 
 #define DSMIP_REQUEST_F_REPLACE_PATHS	(1U << 0)
 #define DSMIP_REQUEST_F_REPLACE_PREFIXES	(1U << 1)
@@ -170,6 +185,7 @@ enum dsmip_counter {
 	DSMIP_COUNT_RX_STRANGER,	/* Home Address option without a binding */
 	DSMIP_COUNT_RX_BAD_ROUTING,	/* type 2 routing header not for us */
 	DSMIP_COUNT_MH_NOBODY,		/* mobility message while no daemon listened */
+	DSMIP_COUNT_RX_COPY,		/* came by another path before */
 	__DSMIP_COUNT_AFTER_LAST
 };
 #define DSMIP_COUNT_MAX (__DSMIP_COUNT_AFTER_LAST - 1)
@@ -181,6 +197,7 @@ enum dsmip_event {
 	DSMIP_EVENT_PATH_HEARD,		/* first packet since the path was set or was silent: PATH */
 	DSMIP_EVENT_STRANGER,		/* Home Address option: HOME_ADDRESS, PATH with REMOTE (source) and LOCAL (destination) */
 	DSMIP_EVENT_EXPIRED,		/* the binding's lifetime ended and it was removed */
+	DSMIP_EVENT_TUNNELLED,		/* from our own HOME_ADDRESS to a node with no direct binding: PATH with REMOTE (that node) */
 	__DSMIP_EVENT_AFTER_LAST
 };
 #define DSMIP_EVENT_MAX (__DSMIP_EVENT_AFTER_LAST - 1)
