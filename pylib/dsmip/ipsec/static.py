@@ -8,7 +8,7 @@ import hmac
 from ipaddress import IPv6Address
 from typing import Final
 
-from .policy import DirectionKeys, RowKeys
+from .association import DirectionKeys, RowKeys
 
 LEAST_SECRET: Final = 16
 LARGEST_SECRET: Final = 128

@@ -9,10 +9,12 @@ from ipaddress import IPv4Address, IPv6Address
 
 from ..packet.careof import CareOf, WireKind
 from .config import MobileRouterConfig
-from .effects import Address, Path, Uplink
+from .effects import Address, Effect, Moved, Path, Uplink
 
 #: How long a care-of address that the home agent does not answer is left alone.
 BLOCKED_FOR = 30.0
+#: So many attachments are remembered that did not answer.
+DOUBTED_MAX = 16
 
 ACTIVE_PRIORITY, STANDBY_PRIORITY = 0, 10
 
@@ -37,6 +39,20 @@ class Attachment:
         return CareOf(self.address, kind, 0, self.interface)
 
 
+def away(at: Attachment | None) -> CareOf | None:
+    """Return the care-of address of an attachment, None for nowhere and for the home link."""
+    return None if at is None or at.at_home else at.care_of
+
+
+def protected(before: Attachment | None, keys: Moved, way: Iterable[Effect]) -> list[Effect]:
+    """Return what opens a new way and what moves keys there, so that nothing goes in clear.
+
+    On the home link, and before the first registration, packets need no protection: it
+    has to be there before they go another way. Else it is, and the way comes first.
+    """
+    return [keys, *way] if away(before) is None else [*way, keys]
+
+
 def candidates(config: MobileRouterConfig, uplinks: Iterable[Uplink]) -> list[Attachment]:
     """Return every usable attachment, the best first.
 
@@ -44,6 +60,8 @@ def candidates(config: MobileRouterConfig, uplinks: Iterable[Uplink]) -> list[At
     (RFC 5555 section 4.4.1).
     """
     found: list[tuple[tuple[bool, int, str], list[Attachment]]] = []
+    if config.home_agent6.is_unspecified:
+        return []  # nobody to register with yet
     for uplink in uplinks:
         if uplink.held:
             continue
@@ -78,6 +96,16 @@ def usable(attachment: Attachment, uplinks: Iterable[Uplink]) -> bool:
             return uplink.gateway4 and attachment.address in uplink.addresses4
         return uplink.gateway6 and attachment.address in uplink.addresses6
     return False
+
+
+def reachable(uplinks: Iterable[Uplink]) -> set[tuple[Address, int]]:
+    """Return the addresses of uplinks that nobody holds, and their interfaces."""
+    found: set[tuple[Address, int]] = set()
+    for uplink in uplinks:
+        if not uplink.held:
+            found |= {(one, uplink.interface) for one in uplink.addresses6}
+            found |= {(one, uplink.interface) for one in uplink.addresses4}
+    return found
 
 
 class Paths:

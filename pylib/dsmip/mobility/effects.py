@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
 from ..packet.careof import CareOf
+from ..packet.flows import IPv4Selector, IPv6Selector
 from ..packet.kernel import Address as Address
 from ..packet.kernel import KernelBinding as KernelBinding
 from ..packet.kernel import Network as Network
@@ -26,7 +27,8 @@ class Received:
 
     ``protected`` tells that an inbound policy which requires ESP covers this
     source and destination, so that the message could only arrive under the SA
-    tied to ``source`` (RFC 3776 section 4.2).
+    tied to ``source`` (RFC 3776 section 4.2). ``wall`` is when it came, in seconds
+    since 1970, where the time of day counts.
     """
 
     data: bytes
@@ -35,6 +37,7 @@ class Received:
     care_of: CareOf | None
     interface: int
     protected: bool
+    wall: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,8 @@ class Uplink:
     ``addresses6`` holds global addresses that may be sources (optimistic ones
     too), best first. ``gateway6`` and ``gateway4`` tell whether a default route
     exists. ``at_home`` is True when a home prefix is on-link there (RFC 6275
-    section 11.5.2). Lower ``priority`` is preferred.
+    section 11.5.2). Lower ``priority`` is preferred. ``ends`` tells when short-lived
+    addresses are not valid any more, by the engine's clock.
     """
 
     name: str
@@ -56,6 +60,8 @@ class Uplink:
     gateway4: bool = False
     at_home: bool = False
     held: bool = False  # by the operator, or a captive portal: listed, never chosen
+    link_layer: bytes = b""
+    ends: tuple[tuple[Address, float], ...] = ()
 
 
 # --- effects ---------------------------------------------------------------
@@ -67,6 +73,7 @@ class SendMessage:
 
     Without ``care_of`` it is an ordinary packet from ``source`` (the answer to
     a node that used no Home Address option, or a router on its home link).
+    ``on_link``: to a neighbour there, although packets to its address go elsewhere.
     """
 
     message: Message
@@ -74,6 +81,7 @@ class SendMessage:
     destination: IPv6Address
     care_of: CareOf | None = None
     interface: int = 0
+    on_link: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +109,33 @@ class PutPath:
 
 
 @dataclass(frozen=True, slots=True)
+class FlowRule:
+    """Packets that take certain paths, by BID, on their way to the mobile network.
+
+    With several each flow within takes one of them, by ``weights``; two without
+    weights get a copy each.
+    """
+
+    selector: IPv4Selector | IPv6Selector
+    bids: tuple[int, ...]
+    weights: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PutFlows:
+    """Replace the flow rules of a binding; the first that matches counts.
+
+    ``networks`` are what is on the mobile side. ``mobile``: this is that side, so
+    selectors are to be read the other way round. Without ``rules`` all go.
+    """
+
+    home_address: IPv6Address
+    networks: tuple[Network, ...]
+    rules: tuple[FlowRule, ...]
+    mobile: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class DropPath:
     """Remove one path."""
 
@@ -111,6 +146,13 @@ class DropPath:
 @dataclass(frozen=True, slots=True)
 class DropBinding:
     """Remove a binding with everything it owns."""
+
+    home_address: IPv6Address
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureUse:
+    """Count the packets of a direct binding, both ways, and tell the engine's ``measured``."""
 
     home_address: IPv6Address
 
@@ -146,25 +188,94 @@ class Solicit:
 
 
 @dataclass(frozen=True, slots=True)
+class Announce:
+    """Tell the home link that the home addresses are on that interface from now on.
+
+    The home agent defends them no more (RFC 6275 section 11.5.5). Attached in silence,
+    that is true of IPv4 alone.
+    """
+
+    interface: int
+
+
+@dataclass(frozen=True, slots=True)
+class UseHomeAgent:
+    """Another home agent is used from now on: keys and routes must know.
+
+    Comes before the first message to it.
+    """
+
+    address6: IPv6Address
+    address4: IPv4Address | None
+
+
+@dataclass(frozen=True, slots=True)
+class FindHomeAgents:
+    """Look for home agents (RFC 6275 section 11.4.1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateName:
+    """Give a name the home address in DNS, or take it away (RFC 5026 section 6)."""
+
+    home_address: IPv6Address
+    name: str
+    remove: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SolicitPrefixes:
+    """The home prefix is, or soon will be, deprecated: ask for prefixes (section 11.7.3)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Attach:
     """The mobile router's attachment changed.
 
     ``home`` True: home addresses belong on that interface and traffic goes
     native. False: everything of the mobile network goes through the device.
-    ``interface`` 0: nowhere attached.
+    ``interface`` 0: nowhere attached. ``silent``: at home the home agent goes on
+    defending the IPv6 home addresses, so they must not be heard of there (RFC 5648
+    section 5.6.4).
     """
 
     home: bool
     interface: int
+    silent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AtHome:
+    """Packets of a binding go to the home link (``on``), whatever care-of addresses it has.
+
+    There ``link_layer`` has the home addresses; ``silent``: it does not answer for
+    them, since the home agent does (RFC 5648 section 6.3).
+    """
+
+    home_address: IPv6Address
+    home_address4: IPv4Address | None
+    on: bool
+    link_layer: bytes = b""
+    silent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """A binding's care-of address changed: what tunnel-mode SAs must follow."""
+    """A binding's care-of address changed: what tunnel-mode SAs and IKE must follow.
+
+    Comes before the update is sent, or when one was accepted; also for a binding
+    that was taken over after a restart. ``new`` None: there is none, because the
+    router is ``at_home``, or because nobody knows where it is. A home address
+    ``::`` is one that IKE has yet to bring. ``keys_follow``: an IKE SA goes along,
+    since both ends have set the K bit (RFC 6275 section 6.1.7); else a new one is
+    made from the new care-of address.
+    """
 
     home_address: IPv6Address
     old: CareOf | None
     new: CareOf | None
+    at_home: bool = False
+    keys_follow: bool = True
 
 
 class Phase(enum.Enum):
@@ -212,12 +323,20 @@ Effect = (
     | SendParameterProblem
     | PutBinding
     | PutPath
+    | PutFlows
     | DropPath
     | DropBinding
+    | MeasureUse
     | DetectDuplicate
     | Proxy
     | Solicit
+    | Announce
+    | UseHomeAgent
+    | FindHomeAgents
+    | SolicitPrefixes
+    | UpdateName
     | Attach
+    | AtHome
     | Moved
     | HandoverMark
     | Note

@@ -4,36 +4,45 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
 from ..packet.careof import CareOf, WireKind
-from ..packet.errors import PacketError, ParameterProblem, UnknownMessageType
 from ..packet.kernel import PathEvent
 from ..packet.mobility import (
-    BindingError,
+    BindingAcknowledgement,
     BindingRefreshRequest,
+    BindingRevocationAcknowledgement,
+    BindingRevocationIndication,
     BindingUpdate,
-    Message,
-    OtherMessage,
-    parse,
+    Heartbeat,
 )
-from ..packet.options import NonceIndices, find
-from ..packet.status import BindingAckStatus, BindingErrorStatus, describe
-from . import registration
+from ..packet.options import (
+    BindingIdentifier,
+    NonceIndices,
+    ServiceSelection,
+    find,
+    find_all,
+)
+from ..packet.status import BindingAckStatus, describe
+from . import agent_home, identifiers, registration
+from .agent_paths import AgentPaths, ask_for_flows, flows_changed, paths_changed, rules_of
 from .binding_cache import (
     DELETED_FOR,
+    BoundPath,
     Deleted,
     Entry,
     Pending,
     adopt,
+    link_local,
     sequence_is_newer,
     to_kernel,
 )
 from .config import HomeAgentConfig
 from .effects import (
     Address,
+    AtHome,
     Count,
     DetectDuplicate,
     DropBinding,
@@ -43,14 +52,17 @@ from .effects import (
     Network,
     Note,
     Path,
-    Proxy,
     PutBinding,
     Received,
     SendMessage,
-    SendParameterProblem,
 )
+from .home_link import defend
+from .home_prefix import holder, limited, shortened
+from .nesting import leads_back
+from .orders import Orders
 from .ownership import NotOwned, Owner, Ownership
-from .registration import RateLimit, Refused
+from .registration import Refused
+from .strangers import Strangers, sender, shown
 
 #: A Binding Refresh Request to a source that is not authenticated yet.
 REFRESH_REQUEST_INTERVAL = 1.0
@@ -76,27 +88,46 @@ class BindingView:
     remaining: float
     registered_for: float
     updated_ago: float
+    paths: tuple[BoundPath, ...] = ()
+    at_home: bool = False
+
+    @property
+    def ends(self) -> float:
+        """When the last of its paths ends, by the engine's clock."""
+        return max((path.expires for path in self.paths), default=0.0)
+
+    order: str = ""
 
 
-class HomeAgent:
-    """The engine. Times are those of the caller's monotonic clock."""
+class HomeAgent(AgentPaths):
+    """The engine. Times are those of the caller's monotonic clock.
+
+    ``leases`` are home addresses that identities were given before a restart.
+    ``orders`` takes what an operator wants mobile nodes to do.
+    """
 
     def __init__(
-        self, config: HomeAgentConfig, now: float, adopted: Iterable[KernelBinding] = ()
+        self,
+        config: HomeAgentConfig,
+        now: float,
+        adopted: Iterable[KernelBinding] = (),
+        leases: Mapping[str, IPv6Address] | None = None,
     ) -> None:
         self._config = config
-        self._ownership = Ownership(config.owners, config.pool4)
+        self._ownership = ownership_of(config, leases or {})
         self._entries: dict[IPv6Address, Entry] = {}
         self._pending: dict[IPv6Address, Pending] = {}
         self._deleted: dict[IPv6Address, Deleted] = {}
-        self._errors = RateLimit(10, 10.0)
+        self._strangers = Strangers()
         self._timers: list[tuple[float, IPv6Address]] = []
         self._adopted = tuple(adopted)
+        self.orders = Orders(self)
 
     # --- inputs ------------------------------------------------------------------
 
     def start(self, now: float) -> list[Effect]:
         """Take over the bindings that the kernel holds; drop those that have no owner."""
+        config = self._config
         effects: list[Effect] = []
         for binding in self._adopted:
             owner = self._ownership.find(binding.home_address)
@@ -108,10 +139,17 @@ class HomeAgent:
                 )
                 continue
             self._entries[binding.home_address] = entry
-            self._call_at(entry.expires, binding.home_address)
+            for path in entry.paths.values():
+                self._call_at(path.expires, binding.home_address)
+            if entry.home is not None:
+                self._call_at(entry.home.expires, binding.home_address)
             if entry.home_address4:
                 self._ownership.adopt4(owner, entry.home_address4)
-            effects += self._proxies(entry, True)
+            effects += agent_home.changed(config, None, entry)
+            effects += defend(config, None, entry)
+            effects += agent_home.moved(None, entry, keys_follow=True)
+            if entry.flows_forgotten:
+                effects.append(ask_for_flows(entry))
         if self._entries:
             effects.append(Note("info", f"took over {len(self._entries)} bindings"))
         self._adopted = ()
@@ -119,40 +157,35 @@ class HomeAgent:
 
     def receive(self, received: Received, now: float) -> list[Effect]:
         """Handle a mobility message."""
-        try:
-            message = parse(received.data)
-        except ParameterProblem as error:
-            return [
-                Count(error.counter),
-                Note("info", f"{_from(received)}: {error.reason}"),
-                SendParameterProblem(received, error.code, error.pointer),
-            ]
-        except UnknownMessageType as error:
-            return [Count(error.counter), *self._unknown_type(received, error.reason, now)]
-        except PacketError as error:
-            return [Count(error.counter), Note("info", f"{_from(received)}: {error.reason}")]
+        message = self._strangers.read(received, now)
+        if isinstance(message, list):
+            return message
         if isinstance(message, BindingUpdate):
             return self._binding_update(message, received, now)
-        if isinstance(message, OtherMessage):
-            reason = f"mobility header type {message.type} is not known"
-            return [Count("mh_unknown_type"), *self._unknown_type(received, reason, now)]
+        if isinstance(message, Heartbeat):
+            return self._heartbeat(message, received)
+        if isinstance(message, BindingRevocationAcknowledgement | BindingRevocationIndication):
+            return self.orders.receive(message, received, now)
         return [Count("mh_not_for_home_agent")]
 
     def duplicate_checked(self, address: Address, unique: bool, now: float) -> list[Effect]:
         """Take the result of duplicate address detection."""
         if isinstance(address, IPv4Address):
             return []
-        pending = self._pending.pop(address, None)
-        if pending is None:
+        home = next((h for h in self._pending if address in (h, link_local(h))), None)
+        if home is None:
             return []
-        owner = self._ownership.find(address)
+        pending = self._pending[home]
+        pending.unchecked.discard(address)
+        if unique and pending.unchecked:
+            return []
+        del self._pending[home]
+        owner = self._ownership.find(home)
         try:
             if owner is None:
                 raise Refused(BindingAckStatus.NOT_HOME_AGENT, "it is not served any more")
             if not unique:
-                raise Refused(
-                    BindingAckStatus.DUPLICATE_ADDRESS, "another node uses its home address"
-                )
+                raise Refused(BindingAckStatus.DUPLICATE_ADDRESS, f"another node uses {address}")
             return self._register(owner, pending.update, pending.received, now)
         except Refused as refused:
             return self._refuse(pending.update, pending.received, refused)
@@ -162,19 +195,20 @@ class HomeAgent:
     ) -> list[Effect]:
         """Take an event of the kernel."""
         if event is PathEvent.STRANGER and path is not None:
-            return self._stranger(home_address, path, now)
+            return self._strangers.home_address(home_address, path, now)
         entry = self._entries.get(home_address)
         if entry is None:
             return []
         if event is PathEvent.NEW_SOURCE and path is not None:
             return self._new_source(entry, path, now)
         if event is PathEvent.EXPIRED:
-            return self._remove(entry, now, f"{_name(entry)}: lifetime ended")
+            return self._remove(entry, now, f"{entry.name}: lifetime ended")
         return []
 
     def next_timer(self) -> float | None:
         """Return when ``handle_timer`` wants to be called, None for never."""
-        return self._timers[0][0] if self._timers else None
+        times = (self._timers[0][0] if self._timers else None, self.orders.next_timer())
+        return min((at for at in times if at is not None), default=None)
 
     def handle_timer(self, now: float) -> list[Effect]:
         """Do what time asks for."""
@@ -182,15 +216,16 @@ class HomeAgent:
         while self._timers and self._timers[0][0] <= now:
             home = heapq.heappop(self._timers)[1]
             entry = self._entries.get(home)
-            if entry is not None and entry.expires <= now:
-                effects += self._remove(entry, now, f"{_name(entry)}: lifetime ended")
+            if entry is not None and any(way.expires <= now for way in entry.ways()):
+                effects += self._expire(entry, now)
             deleted = self._deleted.get(home)
             if deleted is not None and deleted.until <= now:
                 del self._deleted[home]
             pending = self._pending.get(home)
             if pending is not None and pending.since + DUPLICATE_TIMEOUT <= now:
+                pending.unchecked = {home}
                 effects += self.duplicate_checked(home, True, now)
-        return effects
+        return effects + self.orders.handle_timer(now)
 
     def _call_at(self, at: float, home: IPv6Address) -> None:
         """Look at a home address again then; a refresh leaves earlier calls to find nothing."""
@@ -198,7 +233,11 @@ class HomeAgent:
 
     def reconfigure(self, config: HomeAgentConfig, now: float) -> list[Effect]:
         """Apply a new configuration; a binding that it still allows is not touched."""
-        ownership = Ownership(config.owners, config.pool4)
+        ownership = ownership_of(config, self._ownership.leases())
+        for identity, prefix in self._ownership.delegated():
+            ownership.adopt_prefix(identity, prefix)
+        for identity, networks in self._ownership.learned().items():
+            ownership.learn(identity, networks)
         self._config, self._ownership = config, ownership
         effects: list[Effect] = []
         for entry in list(self._entries.values()):
@@ -208,12 +247,46 @@ class HomeAgent:
                 if entry.home_address4:
                     ownership.adopt4(owner, entry.home_address4)
                 if self._still_owned(entry):
+                    effects += self._end_with_prefix(entry, now)
                     continue
-            effects += self._remove(entry, now, f"{_name(entry)}: not allowed any more")
+            effects += self._remove(entry, now, f"{entry.name}: not allowed any more")
         return effects
 
-    def bindings(self, now: float) -> list[BindingView]:
-        """Return all bindings, by home address."""
+    def prefixes_changed(self, identity: str, now: float) -> list[Effect]:
+        """Bind what was delegated to an identity, and no more what was (RFC 6276 section 3.1)."""
+        owner = self._ownership.named(identity)
+        entry = None if owner is None else self._entries.get(owner.home_address)
+        if owner is None or entry is None or not entry.mobile_router:
+            return []
+        prefixes = registration.delegated(self._ownership, owner, entry.prefixes)
+        if prefixes == entry.prefixes:
+            return []
+        before = rules_of(entry)
+        entry.prefixes = prefixes
+        return [
+            PutBinding(to_kernel(entry, self._config.address4, now)),
+            *flows_changed(before, entry, entry),
+            Count("pd_bound"),
+        ]
+
+    def holds(self, home_address: IPv6Address) -> bool:
+        """Tell whether a home address is registered."""
+        return home_address in self._entries
+
+    @property
+    def ownership(self) -> Ownership:
+        """Who owns what; a reconfiguration makes another one."""
+        return self._ownership
+
+    def registered(self) -> list[IPv6Address]:
+        """Return the home addresses that have a binding, in their order."""
+        return sorted(self._entries, key=int)
+
+    def bindings(
+        self, now: float, wanted: Iterable[IPv6Address] | None = None
+    ) -> list[BindingView]:
+        """Return all bindings by home address, or those of the home addresses ``wanted``."""
+        addresses = self.registered() if wanted is None else wanted
         return [
             BindingView(
                 home_address=entry.home_address,
@@ -228,8 +301,12 @@ class HomeAgent:
                 remaining=max(entry.expires - now, 0.0),
                 registered_for=now - entry.registered,
                 updated_ago=now - entry.updated,
+                paths=tuple(entry.ordered()),
+                at_home=entry.at_home,
+                order=self.orders.pending(entry.home_address),
             )
-            for _, entry in sorted(self._entries.items())
+            for entry in map(self._entries.get, addresses)
+            if entry is not None
         ]
 
     # --- binding updates -----------------------------------------------------------
@@ -241,14 +318,17 @@ class HomeAgent:
             # RFC 6275 section 5.1: without its SA it says nothing.
             return [
                 Count("bu_unprotected"),
-                Note("warning", f"{_from(received)}: Binding Update without IPsec, dropped"),
+                Note("warning", f"{sender(received)}: Binding Update without IPsec, dropped"),
             ]
         if received.destination not in self._config.addresses6:
             return [Count("bu_not_for_us")]
+        if received.care_of is not None and not registration.is_unicast(received.care_of.address):
+            # RFC 6275 section 9.5.4: there is nobody to answer.
+            return [Count("bu_bad_source")]
         if not update.home and not update.mobile_router:
             return [Count("bu_not_home_registration")]
         if find(update.options, NonceIndices) is not None:
-            return [Count("bu_nonce_indices"), Note("info", f"{_from(received)}: nonces with H")]
+            return [Count("bu_nonce_indices"), Note("info", f"{sender(received)}: nonces with H")]
         try:
             return self._home_registration(update, received, now)
         except Refused as refused:
@@ -282,8 +362,29 @@ class HomeAgent:
                 f"sequence {update.sequence} after {last.sequence}",
                 sequence=last.sequence,
             )
-        if update.lifetime == 0 or registration.is_home(update, received):
+        wanted = identifiers.identifiers(update)
+        if wanted and update.lifetime == 0:
+            return self._deregister_some(entry, wanted, update, received, now)
+        if not wanted and (update.lifetime == 0 or registration.is_home(update, received)):
             return self._deregister(entry, update, received, now)
+        unwelcome = self.orders.refuses(home, update)
+        if unwelcome:
+            raise Refused(BindingAckStatus.ADMINISTRATIVELY_PROHIBITED, unwelcome)
+        if wanted:
+            identifiers.check_permission(self._config, update, wanted)
+            if entry is not None and not entry.several and not update.overwrite:
+                raise Refused(
+                    BindingAckStatus.MCOA_NON_MCOA_BINDING_EXISTS, "its binding has no BID"
+                )
+        selected = find(update.options, ServiceSelection)
+        if selected is not None and owner.services is not None:
+            try:
+                registration.check_service(owner, selected.identifier)
+            except Refused as refused:
+                # RFC 5149 section 4.2: with it goes what was bound for another service.
+                why = f"it selects {selected.identifier[:64]!r}"
+                gone = [] if entry is None else self._remove(entry, now, f"{entry.name}: {why}")
+                return [*gone, *self._refuse(update, received, refused)]
         if update.mobile_router and not (update.home and owner.mobile_router):
             raise Refused(BindingAckStatus.MOBILE_ROUTER_NOT_PERMITTED, "it may not be a router")
         if entry is not None and entry.mobile_router != update.mobile_router:
@@ -291,46 +392,83 @@ class HomeAgent:
         if entry is None:
             if len(self._entries) + len(self._pending) >= self._config.bindings_max:
                 raise Refused(BindingAckStatus.INSUFFICIENT_RESOURCES, "the cache is full")
-            if self._config.home_link and len(self._pending) < PENDING_MAX:
+            look = self._config.home_link and not agent_home.free_to_register(self._config, update)
+            if look and len(self._pending) < PENDING_MAX:
                 # Refuse what can be refused before anybody waits for it.
-                registration.judge(self._config, self._ownership, owner, update, received)
-                self._pending[home] = Pending(update, received, now)
+                if not wanted:
+                    registration.judge(self._config, self._ownership, owner, update, received)
+                addresses = [home, link_local(home)] if update.link_local else [home]
+                unchecked = set(addresses) if pending is None else pending.unchecked
+                self._pending[home] = Pending(update, received, now, unchecked)
                 self._call_at(now + DUPLICATE_TIMEOUT, home)
-                return [] if pending else [DetectDuplicate(home)]
+                return [] if pending else [DetectDuplicate(address) for address in addresses]
+            self._pending.pop(home, None)
         return self._register(owner, update, received, now)
 
     def _register(
         self, owner: Owner, update: BindingUpdate, received: Received, now: float
     ) -> list[Effect]:
+        before = self._entries.get(owner.home_address)
         try:
-            terms = registration.judge(self._config, self._ownership, owner, update, received)
+            if find(update.options, BindingIdentifier) is not None:
+                return self._register_some(owner, update, received, now)
+            config = limited(self._config, owner.home_address, now)
+            terms = registration.judge(config, self._ownership, owner, update, received)
         except NotOwned as refused:
             raise Refused(refused.status, str(refused)) from None
-        before = self._entries.get(owner.home_address)
-        entry = Entry(
-            owner=owner,
-            local6=received.destination,
-            care_of=terms.care_of,
-            reach=terms.reach,
-            sequence=update.sequence,
-            lifetime=terms.lifetime,
-            expires=now + terms.lifetime,
-            registered=before.registered if before else now,
-            updated=now,
-            mobile_router=update.mobile_router,
-            force_udp=terms.force_udp,
-            nat=terms.nat,
-            claimed4=terms.claimed4,
-            home_address4=terms.home_address4,
-            prefixes=terms.prefixes,
+        path = BoundPath(
+            0,
+            terms.care_of,
+            terms.reach,
+            terms.lifetime,
+            now + terms.lifetime,
+            0,
+            terms.nat,
+            terms.force_udp,
+            terms.claimed4,
         )
-        self._entries[owner.home_address] = entry
-        self._call_at(entry.expires, owner.home_address)
-        self._deleted.pop(owner.home_address, None)
-        effects: list[Effect] = [
+        networks = registration.NetworkTerms(terms.prefixes, terms.home_address4, ())
+        entry = self._entry(owner, update, received, {0: path}, networks, now)
+        answer = registration.acknowledge(update, terms, config)
+        return self._bound(before, entry, answer, update, received, now)
+
+    def _bound(
+        self,
+        before: Entry | None,
+        entry: Entry,
+        answer: BindingAcknowledgement,
+        update: BindingUpdate,
+        received: Received,
+        now: float,
+    ) -> list[Effect]:
+        entry, others = holder(self._config, self._entries, entry, now)
+        effects: list[Effect] = [e for other in others for e in self.change(other, now)]
+        home = entry.home_address
+        for path in entry.paths.values():
+            address = path.care_of.address
+            if leads_back(self._entries, self._ownership, home, address):
+                text = f"the way to {address} leads through its own network"
+                raise Refused(BindingAckStatus.INVALID_CARE_OF_ADDRESS, text)
+        self._entries[home] = entry
+        for way in entry.ways():
+            self._call_at(way.expires, home)
+        self._deleted.pop(home, None)
+        self.orders.forget(home)
+        place = agent_home.changed(self._config, before, entry)
+        followed = agent_home.moved(before, entry, update.key_management)
+        leaves = agent_home.leaves(before, entry)
+        if leaves:
+            effects += followed
+        if entry.at_home:
+            # Its answer may be the first that goes there.
+            effects += [*defend(self._config, before, entry), *place]
+        else:
+            effects += place
+        effects += [
             PutBinding(to_kernel(entry, self._config.address4, now)),
+            *flows_changed(rules_of(before), entry, entry),
             SendMessage(
-                registration.acknowledge(update, terms, self._config),
+                answer,
                 received.destination,
                 received.source,
                 received.care_of,
@@ -338,14 +476,14 @@ class HomeAgent:
             ),
             Count("bu_accepted"),
         ]
-        if before is None or before.home_address4 != entry.home_address4:
-            effects += self._proxies(before, False) if before else []
-            effects += self._proxies(entry, True)
-        if before is None or before.care_of != entry.care_of:
-            effects.append(
-                Moved(entry.home_address, before.care_of if before else None, entry.care_of)
-            )
+        if not entry.at_home:
+            effects += defend(self._config, before, entry)
+        if not leaves:
+            effects += followed
+        if followed:
             effects.append(Note("info", _moved(before, entry)))
+        if before is not None:
+            effects += paths_changed(before, entry)
         return effects
 
     def _deregister(
@@ -361,37 +499,80 @@ class HomeAgent:
             received.care_of,
             received.interface,
         )
-        removed = self._remove(entry, now, f"{_name(entry)}: de-registered")
+        home = registration.is_home(update, received)
+        removed = self._remove(entry, now, f"{entry.name}: de-registered", home)
         return [*removed, answer, Count("bu_deregistered")]
 
     def _refuse(self, update: BindingUpdate, received: Received, refused: Refused) -> list[Effect]:
+        answer = registration.refusal(update, refused)
+        wanted = find_all(update.options, BindingIdentifier)
+        if wanted and answer.status != BindingAckStatus.MCOA_PROHIBITED:
+            answer = identifiers.with_options(answer, wanted)
+        # Its binding leads elsewhere: the answer must not (RFC 6275 section 10.3.2).
+        on_link = received.care_of is None and received.source in self._entries
         return [
             Count(f"bu_refused_{int(refused.status)}"),
             Note(
                 "warning",
-                f"{_from(received)}: update refused, status {int(refused.status)} "
+                f"{sender(received)}: update refused, status {int(refused.status)} "
                 f"({describe(refused.status, force_udp=update.force_udp)}): {refused}",
             ),
             SendMessage(
-                registration.refusal(update, refused),
+                answer,
                 received.destination,
                 received.source,
                 received.care_of,
                 received.interface,
+                on_link,
             ),
         ]
 
-    def _remove(self, entry: Entry, now: float, why: str) -> list[Effect]:
+    def _remove(self, entry: Entry, now: float, why: str, at_home: bool = False) -> list[Effect]:
         del self._entries[entry.home_address]
+        self.orders.forget(entry.home_address)
         if len(self._deleted) < DELETED_MAX:
             self._deleted[entry.home_address] = Deleted(entry.sequence, now + DELETED_FOR)
             self._call_at(now + DELETED_FOR, entry.home_address)
+        gone: list[Effect] = []
+        if entry.at_home:
+            gone = [AtHome(entry.home_address, entry.home_address4, False)]
         return [
-            *self._proxies(entry, False),
+            *gone,
+            *defend(self._config, entry, None),
             DropBinding(entry.home_address),
-            Moved(entry.home_address, entry.care_of, None),
+            *flows_changed(rules_of(entry), entry, None),
+            Moved(entry.home_address, None if entry.at_home else entry.care_of, None, at_home),
             Note("info", why),
         ]
+
+    def _end_with_prefix(self, entry: Entry, now: float) -> list[Effect]:
+        shorter = shortened(self._config, entry, now)
+        if shorter is None:
+            return []
+        self._call_at(shorter.expires, entry.home_address)
+        return self.change(shorter, now)
+
+    @property
+    def entries(self) -> Mapping[IPv6Address, Entry]:
+        """The binding cache, by home address."""
+        return self._entries
+
+    def end(self, entry: Entry, now: float, why: str) -> list[Effect]:
+        """Remove a binding with all that belongs to it."""
+        return self._remove(entry, now, why)
+
+    def change(self, entry: Entry, now: float) -> list[Effect]:
+        """Put another version of a binding in its place."""
+        before = self._entries[entry.home_address]
+        self._entries[entry.home_address] = entry
+        followed = agent_home.moved(before, entry, keys_follow=True)
+        effects = [
+            *agent_home.changed(self._config, before, entry),
+            PutBinding(to_kernel(entry, self._config.address4, now)),
+            *flows_changed(rules_of(before), before, entry),
+            *defend(self._config, before, entry),
+        ]
+        return [*followed, *effects] if agent_home.leaves(before, entry) else [*effects, *followed]
 
     # --- the rest --------------------------------------------------------------------
 
@@ -400,7 +581,8 @@ class HomeAgent:
 
         Only who holds the router's keys can read the request and answer it.
         """
-        if path.kind is not WireKind.UDP4 or entry.reach.kind is not WireKind.UDP4:
+        in_udp = any(bound.reach.kind is WireKind.UDP4 for bound in entry.paths.values())
+        if path.kind is not WireKind.UDP4 or not in_udp:
             return [Count("new_source_ignored")]
         if now - entry.refresh_requested < REFRESH_REQUEST_INTERVAL:
             return []
@@ -408,55 +590,9 @@ class HomeAgent:
         source = CareOf(path.remote, path.kind, path.remote_port)
         return [
             Count("new_source"),
-            Note("info", f"{_name(entry)}: data comes from {_text(source)}, asking for an update"),
+            Note("info", f"{entry.name}: data comes from {shown(source)}, asking for an update"),
             SendMessage(BindingRefreshRequest(), entry.local6, entry.home_address, source),
         ]
-
-    def _stranger(self, home_address: IPv6Address, path: Path, now: float) -> list[Effect]:
-        effects: list[Effect] = [Count("home_address_without_binding")]
-        source, local = path.remote, path.local
-        if isinstance(source, IPv6Address) and isinstance(local, IPv6Address):
-            error = BindingError(BindingErrorStatus.UNKNOWN_BINDING, home_address)
-            effects += self._binding_error(error, local, source, now)
-        return effects
-
-    def _unknown_type(self, received: Received, reason: str, now: float) -> list[Effect]:
-        care_of = received.care_of
-        wire, home = received.source, IPv6Address(0)
-        answer_by: CareOf | None = None
-        if care_of is not None and isinstance(care_of.address, IPv6Address):
-            wire, home = care_of.address, received.source
-        elif care_of is not None:
-            answer_by = care_of
-        error = BindingError(BindingErrorStatus.UNKNOWN_TYPE, home)
-        return [
-            Note("info", f"{_from(received)}: {reason}"),
-            *self._binding_error(error, received.destination, wire, now, answer_by),
-        ]
-
-    def _binding_error(
-        self,
-        error: Message,
-        source: IPv6Address,
-        destination: IPv6Address,
-        now: float,
-        care_of: CareOf | None = None,
-    ) -> list[Effect]:
-        if not registration.is_routable(destination) or not self._errors.take(now):
-            return [Count("binding_error_suppressed")]
-        return [SendMessage(error, source, destination, care_of)]
-
-    def _proxies(self, entry: Entry, on: bool) -> list[Effect]:
-        if not self._config.home_link:
-            return []
-        addresses: list[Address] = []
-        if any(entry.home_address in prefix for prefix in self._config.prefixes):
-            addresses.append(entry.home_address)
-        if entry.home_address4 and any(
-            entry.home_address4 in prefix for prefix in self._config.prefixes4
-        ):
-            addresses.append(entry.home_address4)
-        return [Proxy(address, on, entry.mobile_router) for address in addresses]
 
     def _still_owned(self, entry: Entry) -> bool:
         try:
@@ -464,26 +600,33 @@ class HomeAgent:
                 self._ownership.prefixes(entry.owner, entry.prefixes)
         except NotOwned:
             return False
-        return entry.care_of.kind is WireKind.IP6 or self._config.address4 is not None
+        return (
+            all(path.care_of.kind is WireKind.IP6 for path in entry.paths.values())
+            or self._config.address4 is not None
+        )
 
 
-def _text(care_of: CareOf) -> str:
-    return f"{care_of.address}:{care_of.port}" if care_of.port else str(care_of.address)
-
-
-def _name(entry: Entry) -> str:
-    return f"{entry.owner.identity} ({entry.home_address})"
-
-
-def _from(received: Received) -> str:
-    if received.care_of is None:
-        return str(received.source)
-    return f"{received.source} at {_text(received.care_of)}"
+def ownership_of(config: HomeAgentConfig, leases: Mapping[str, IPv6Address]) -> Ownership:
+    """Return who owns what, with the home addresses that were given before."""
+    made = Ownership(
+        config.owners,
+        config.pool4,
+        config.pool6,
+        config.addresses6,
+        config.prefix_pool,
+        config.delegated_length,
+    )
+    made.renumber([life.prefix for life in config.lives])
+    for identity, address in leases.items():
+        made.adopt(identity, address)
+    return made
 
 
 def _moved(before: Entry | None, entry: Entry) -> str:
-    where = f"{_text(entry.care_of)} by {entry.care_of.kind.name.lower()}"
+    if entry.at_home:
+        return f"{entry.name}: at home, with {len(entry.paths)} care-of addresses besides"
+    where = f"{shown(entry.care_of)} by {entry.care_of.kind.name.lower()}"
     nat = ", behind a NAT" if entry.nat else ""
     if before is None:
-        return f"{_name(entry)}: registered from {where}{nat}"
-    return f"{_name(entry)}: moved from {_text(before.care_of)} to {where}{nat}"
+        return f"{entry.name}: registered from {where}{nat}"
+    return f"{entry.name}: moved from {shown(before.care_of)} to {where}{nat}"

@@ -3,28 +3,42 @@
 
 from __future__ import annotations
 
-import enum
 import json
 import random
 from collections.abc import Iterable
-from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv6Address
 
-from ..packet.careof import CareOf, WireKind
-from ..packet.errors import PacketError, ParameterProblem
+from ..packet.careof import WireKind
 from ..packet.kernel import PathEvent
 from ..packet.mobility import (
     BindingAcknowledgement,
     BindingError,
     BindingRefreshRequest,
+    BindingRevocationIndication,
     BindingUpdate,
-    parse,
+    Heartbeat,
+    HomeAgentSwitch,
+    Message,
 )
 from ..packet.options import IPv4AddressAcknowledgement, NatDetection, find, find_all
 from ..packet.status import BindingAckStatus, BindingErrorStatus, IPv4Status, describe, udp_refused
-from .attachment import BLOCKED_FOR, Attachment, Paths, candidates, usable
+from .agent_choice import AgentChoice
+from .agent_side import FATAL
+from .attachment import (
+    BLOCKED_FOR,
+    DOUBTED_MAX,
+    Attachment,
+    Paths,
+    away,
+    candidates,
+    protected,
+    reachable,
+    usable,
+)
 from .config import MobileRouterConfig
 from .effects import (
+    Announce,
     Attach,
     Count,
     DropBinding,
@@ -40,66 +54,39 @@ from .effects import (
     PutPath,
     Received,
     SendMessage,
-    SendParameterProblem,
+    SolicitPrefixes,
     Uplink,
 )
-from .update_list import INITIAL_TIMEOUT, Sent, UpdateListEntry, binding_update, removal
+from .router_kernel import EVERYTHING as EVERYTHING
+from .router_kernel import RouterKernel
+from .router_view import FlowView as FlowView
+from .router_view import PathView as PathView
+from .router_view import RegistrationView as RegistrationView
+from .router_view import State as State
+from .strangers import Strangers
+from .update_list import (
+    INITIAL_TIMEOUT,
+    MAX_TIMEOUT,
+    Sent,
+    UpdateListEntry,
+    binding_update,
+    removal,
+)
 
 #: Unanswered updates after which another care-of address is tried (RFC 5555 section 4.4.1).
 TRIES = 3
+#: What is told of a home agent that answers as for a plain mobile node.
+NO_ROUTERS = "the home agent serves no mobile routers"
 #: A refusal that only an operator can mend is tried again this often.
 REFUSED_AGAIN = 60.0
-EVERYTHING = (IPv6Network("::/0"), IPv4Network("0.0.0.0/0"))
-
-_FATAL = frozenset(
-    (
-        BindingAckStatus.ADMINISTRATIVELY_PROHIBITED,
-        BindingAckStatus.HOME_REGISTRATION_NOT_SUPPORTED,
-        BindingAckStatus.NOT_HOME_SUBNET,
-        BindingAckStatus.NOT_HOME_AGENT,
-        BindingAckStatus.DUPLICATE_ADDRESS,
-        BindingAckStatus.REGISTRATION_TYPE_CHANGE,
-        BindingAckStatus.MOBILE_ROUTER_NOT_PERMITTED,
-        BindingAckStatus.INVALID_PREFIX,
-        BindingAckStatus.NOT_AUTHORIZED_FOR_PREFIX,
-        BindingAckStatus.FORWARDING_SETUP_FAILED,
-    )
-)
 
 
-class State(enum.Enum):
-    """Where the router stands."""
+class MobileRouter(RouterKernel):
+    """The engine. Times are those of the caller's monotonic clock.
 
-    DETACHED = "detached"
-    REGISTERING = "registering"
-    REGISTERED = "registered"
-    RETURNING = "returning home"
-    HOME = "home"
-    REFUSED = "refused"
-
-
-@dataclass(frozen=True, slots=True)
-class RegistrationView:
-    """The registration for status documents; times in seconds."""
-
-    state: State
-    uplink: str
-    care_of: CareOf | None
-    kind: WireKind | None
-    nat: bool
-    home_address: IPv6Address
-    home_address4: IPv4Address | None
-    home_agent: IPv6Address | IPv4Address
-    sequence: int
-    lifetime: int
-    remaining: float
-    refresh_in: float | None
-    attempts: int
-    problem: str
-
-
-class MobileRouter:
-    """The engine. Times are those of the caller's monotonic clock."""
+    Without a home address (``::``) it chooses a care-of address and waits for
+    ``home_address_assigned``.
+    """
 
     def __init__(
         self,
@@ -121,13 +108,19 @@ class MobileRouter:
         self._nat = False
         self._force_udp = config.force_udp
         self._problem = ""
+        self._refusal = 0
+        self._keys_follow = True
+        self._strangers = Strangers()
         self._blocked: dict[Attachment, float] = {}
+        #: Those that did not answer when they were tried last, oldest first.
+        self._doubted: dict[Attachment, None] = {}
         self._better: tuple[Attachment, float] | None = None
         self._probing = False
         self._in_kernel = False
         self._adopted = next(
             (b for b in adopted if b.home_address == config.home_address and b.mobile), None
         )
+        self.agents = AgentChoice(self)
 
     # --- inputs ------------------------------------------------------------------
 
@@ -142,6 +135,7 @@ class MobileRouter:
             memory = json.loads(binding.data)
             uplink, granted = str(memory["uplink"]), int(memory["granted"])
             nat, refresh = bool(memory["nat"]), float(memory["refresh"])
+            effects = self.adopt_agent(memory)
         except (ValueError, KeyError, TypeError):
             active = None
         self._list.sequence = binding.sequence
@@ -156,17 +150,19 @@ class MobileRouter:
         self._list.refresh_at = now + min(refresh, binding.lifetime / 2)
         self._state = State.REGISTERED
         return [
+            *effects,
             Note("info", f"took over the binding with care-of address {active.local}"),
             Attach(False, active.interface),
+            Moved(self._config.home_address, None, self._at.care_of),
         ]
 
     def uplinks_changed(self, uplinks: tuple[Uplink, ...], now: float) -> list[Effect]:
         """Take the complete list of access networks as they are now."""
-        known = {(a, u.interface) for u in self._uplinks for a in (*u.addresses6, *u.addresses4)}
+        known = reachable(self._uplinks)
         self._uplinks = uplinks
-        fresh = {(a, u.interface) for u in uplinks for a in (*u.addresses6, *u.addresses4)} - known
+        fresh = reachable(uplinks) - known
         for attachment in list(self._blocked):
-            # An address that went and came back may stand for another network.
+            # An address that went and came back, or was held, may stand for another network.
             if (attachment.address, attachment.interface) in fresh:
                 del self._blocked[attachment]
         effects = self._choose(now)
@@ -175,22 +171,45 @@ class MobileRouter:
         return effects
 
     def handover(self, uplink: str | None, now: float) -> list[Effect]:
-        """Prefer an uplink by name, whatever its priority; None: choose as configured."""
+        """Prefer an uplink by name, whatever its priority; None: choose as configured.
+
+        Who asks after a refusal has mended what was wrong: it is tried again at once.
+        """
         self._wanted = uplink
         self._blocked.clear()
         self._better = None
-        return self._choose(now, at_once=True)
+        effects = self._choose(now, at_once=True)
+        if not effects and self._state is State.REFUSED:
+            return self._timed_out(now)
+        return effects
+
+    def try_again(self, uplink: str, now: float) -> list[Effect]:
+        """Hear that the home agent may be reached again by an uplink that was given up.
+
+        If it is preferred it is tried with one update, and given up again without an answer.
+        """
+        for attachment in [a for a in self._blocked if a.uplink == uplink]:
+            del self._blocked[attachment]
+        best = self._ranking()[:1]
+        return self._choose(now) if any(one.uplink == uplink for one in best) else []
+
+    def keys_ready(self, now: float) -> list[Effect]:
+        """Send again what could not leave, or be heard, before there were keys."""
+        if self._at is None or self._state not in (State.REGISTERING, State.RETURNING):
+            return []
+        if not self._list.outstanding or self._waiting:
+            return []
+        self._list.begin(now)
+        return [Count("keys_ready"), *self._send_update(now)]
 
     def receive(self, received: Received, now: float) -> list[Effect]:
         """Handle a mobility message."""
+        # The Care-of option of what comes in names an address of ours.
+        message = self._strangers.read(replace(received, care_of=None), now)
+        if isinstance(message, list):
+            return message
         if received.source != self._config.home_agent6 or not received.protected:
-            return self._receive_unprotected(received, now)
-        try:
-            message = parse(received.data)
-        except ParameterProblem as error:
-            return [Count(error.counter), SendParameterProblem(received, error.code, error.pointer)]
-        except PacketError as error:
-            return [Count(error.counter), Note("info", f"{received.source}: {error.reason}")]
+            return self._receive_unprotected(message, received, now)
         if isinstance(message, BindingAcknowledgement):
             return self._acknowledged(message, now)
         if isinstance(message, BindingRefreshRequest):
@@ -199,6 +218,12 @@ class MobileRouter:
             return [Count("brr"), *self._refresh(now, "the home agent asks for it")]
         if isinstance(message, BindingError):
             return self._binding_error(message, now)
+        if isinstance(message, HomeAgentSwitch):
+            return self.agents.switch(message, received, now)
+        if isinstance(message, BindingRevocationIndication):
+            return self.agents.revoke(message, received, now)
+        if isinstance(message, Heartbeat):
+            return self._heartbeat(message, received, now)
         return [Count("mh_not_for_mobile_router")]
 
     def path_event(
@@ -250,7 +275,10 @@ class MobileRouter:
         Other home addresses or home agents mean another router: that needs a new
         engine, and ``ValueError`` says so.
         """
-        old, self._config = self._config, config
+        old = self._config
+        self._config = config = self.keep_agent(config)
+        if config.home_address.is_unspecified:
+            self._config = config = replace(config, home_address=old.home_address)
         if (old.home_address, old.home_agent6, old.home_agent4) != (
             config.home_address,
             config.home_agent6,
@@ -260,7 +288,7 @@ class MobileRouter:
             raise ValueError("home address and home agent cannot change while running")
         self._paths.reconfigure(config)
         self._force_udp = config.force_udp
-        if (old.prefixes, old.home_address4) == (config.prefixes, config.home_address4):
+        if (old.networks, old.home_address4) == (config.networks, config.home_address4):
             return []
         self._home_address4 = config.home_address4
         if self._at is None or self._at.at_home:
@@ -271,7 +299,8 @@ class MobileRouter:
         """End; the kernel goes on with what it has unless ``deregister`` is set."""
         if not deregister or self._at is None or self._at.at_home:
             return []
-        update = removal(self._next_sequence(), bool(self._config.prefixes))
+        config = self._config
+        update = removal(self._next_sequence(), config.mobile_router, self._at, config.dns_name)
         return [
             self._message(update, self._at),
             DropBinding(self._config.home_address),
@@ -297,9 +326,34 @@ class MobileRouter:
             refresh_in=entry.refresh_at - now if entry.refresh_at else None,
             attempts=entry.attempts,
             problem=self._problem,
+            refusal=self._refusal,
+            name_status=self.name_status,
         )
 
+    def reach(self) -> dict[str, bool]:
+        """Say of the uplinks that were tried whether the home agent answers through them."""
+        found = {attachment.uplink: False for attachment in self._blocked}
+        at, tries = self._at, self._list.attempts
+        if at is not None and not at.at_home:
+            if self._state is State.REFUSED or (self._state is State.REGISTERED and not tries):
+                found[at.uplink] = True
+            elif tries >= TRIES:
+                found[at.uplink] = False
+        return found
+
+    def paths(self, now: float) -> tuple[PathView, ...]:
+        """Return the care-of addresses, best first, when several are registered."""
+        return ()
+
+    def flows(self) -> tuple[FlowView, ...]:
+        """Return the flows that choose among them."""
+        return ()
+
     # --- movement ------------------------------------------------------------------
+
+    @property
+    def _waiting(self) -> bool:
+        return self._config.home_address.is_unspecified
 
     def _ranking(self) -> list[Attachment]:
         ranked = candidates(self._config, self._uplinks)
@@ -353,26 +407,28 @@ class MobileRouter:
     def _move(self, to: Attachment, reason: str, now: float) -> list[Effect]:
         config, home = self._config, self._config.home_address
         before, self._at = self._at, to
-        self._probing = False
+        # What did not answer before may not keep data from a way that works for long.
+        self._probing = to in self._doubted
         self._problem = ""
         self._force_udp = config.force_udp
+        if self._waiting:
+            return self._wait_for_address(before, to, reason, now)
         effects: list[Effect] = []
         if before is not None or self._state is not State.DETACHED or not self._list.recent:
             effects.append(HandoverMark(home, Phase.LINK, now, to.uplink, None, reason))
         effects.append(HandoverMark(home, Phase.ADDRESS, now, to.uplink, to.care_of, reason))
         if to.at_home:
-            return effects + self._return_home(to, reason, now)
+            return effects + self._return_home(before, to, reason, now)
         self._kind = to.care_of.kind
         self._nat = False
         self._list.begin(now)
         self._list.outstanding.clear()
-        effects += self._install(to, self._kind)
+        way = self._install(to, self._kind)
         if before is None or before.at_home or before.interface != to.interface:
-            effects.append(Attach(False, to.interface))
-        effects.append(Note("info", f"{reason}: registering {to.address} on {to.uplink}"))
-        effects.append(
-            Moved(home, before.care_of if before and not before.at_home else None, to.care_of)
-        )
+            way.append(Attach(False, to.interface))
+        way.append(Note("info", f"{reason}: registering {to.address} on {to.uplink}"))
+        keys = Moved(home, away(before), to.care_of, False, self._keys_follow)
+        effects += protected(before, keys, way)
         self._state = State.REGISTERING
         return effects + self._send_update(now)
 
@@ -385,15 +441,32 @@ class MobileRouter:
             return [PutBinding(self._kernel_binding(0))]
         return [*effects, *(PutPath(home, path) for path in changed)]
 
-    def _return_home(self, to: Attachment, reason: str, now: float) -> list[Effect]:
+    def _wait_for_address(
+        self, before: Attachment | None, to: Attachment, reason: str, now: float
+    ) -> list[Effect]:
+        """Let IKE ask from there; another care-of address is tried as for a registration."""
+        self._state = State.REGISTERING
+        self._list.begin(now)
+        note = Note("info", f"{reason}: asking for a home address from {to.uplink}")
+        new = None if to.at_home else to.care_of
+        moved = Moved(self._config.home_address, away(before), new, to.at_home)
+        return [note, moved, *self._send_update(now)]
+
+    def _return_home(
+        self, before: Attachment | None, to: Attachment, reason: str, now: float
+    ) -> list[Effect]:
         """De-register from the home link (RFC 6275 section 11.5.5)."""
+        self.agents.cancel()
         self._kind = None
         self._nat = False
-        effects: list[Effect] = [Attach(True, to.interface)]
+        effects: list[Effect] = [
+            Attach(True, to.interface),
+            Moved(self._config.home_address, away(before), None, True, self._keys_follow),
+        ]
         if self._list.expires is None and not self._in_kernel:
             self._state = State.HOME
-            effects.append(Note("info", f"{reason}: at home on {to.uplink}"))
-            return effects
+            note = Note("info", f"{reason}: at home on {to.uplink}")
+            return [*effects, Announce(to.interface), note]
         self._state = State.RETURNING
         effects.append(Note("info", f"{reason}: home on {to.uplink}, de-registering"))
         self._list.begin(now)
@@ -420,15 +493,20 @@ class MobileRouter:
         at = self._at
         if at is None:
             return []
+        if self._waiting:
+            self._list.note_waiting(now)
+            return []
         later = self._list.may_send(now)
         if later:
             self._list.retransmit_at = later
             return []
         sequence = self._next_sequence()
-        if at.at_home:
-            update = removal(sequence, bool(self._config.prefixes))
+        if at.at_home or self.agents.leaving:
+            update = removal(sequence, self._config.mobile_router, None if at.at_home else at)
         else:
-            update = binding_update(self._config, at, sequence, self._force_udp)
+            service = "" if self._list.bound(now) else self._config.service
+            terms = self._for([at], now)
+            update = binding_update(terms, at, sequence, self._force_udp, service)
         self._list.note_sent(update, now)
         mark = HandoverMark(
             self._config.home_address, Phase.UPDATE_SENT, now, at.uplink, at.care_of
@@ -454,65 +532,41 @@ class MobileRouter:
             self._state = State.REGISTERING
             entry.begin(now)
             return self._send_update(now)
+        if self.agents.leaving and entry.attempts >= TRIES:
+            return self.agents.left(now)
         if not at.at_home and entry.attempts >= (1 if self._probing else TRIES):
             others = [a for a in candidates(self._config, self._uplinks) if a != at]
             if any(a not in self._blocked for a in others):
                 self._blocked[at] = now + BLOCKED_FOR
+                self._doubted[at] = None
+                if len(self._doubted) > DOUBTED_MAX:
+                    del self._doubted[next(iter(self._doubted))]
                 return self._move(
                     self._ranking()[0], f"no answer through {at.uplink} ({at.address})", now
                 )
+        if not at.at_home and entry.timeout >= MAX_TIMEOUT:
+            elsewhere = self.agents.next("the home agent does not answer", now)
+            if elsewhere:
+                return elsewhere
         return [Count("bu_timeout"), *self._send_update(now)]
-
-    def _kernel_binding(self, lifetime: int) -> KernelBinding:
-        config, at = self._config, self._at
-        local = [IPv6Network(config.home_address), *config.prefixes]
-        if self._home_address4 is not None:
-            local.append(IPv4Network(self._home_address4))
-        memory = {
-            "uplink": at.uplink[:64] if at else "",
-            "granted": self._list.granted,
-            "nat": self._nat,
-            "refresh": self._refresh_interval,
-        }
-        return KernelBinding(
-            home_address=config.home_address,
-            home_address4=self._home_address4,
-            prefixes=EVERYTHING,
-            local_prefixes=tuple(local),
-            paths=tuple(self._paths.installed.values()),
-            mobile=True,
-            lifetime=lifetime,
-            sequence=self._list.sequence,
-            data=json.dumps(memory, separators=(",", ":")).encode(),
-        )
-
-    @property
-    def _refresh_interval(self) -> float:
-        entry = self._list
-        if entry.refresh_at is None or entry.acknowledged_at is None:
-            return 1.0
-        return max(entry.refresh_at - entry.acknowledged_at, 1.0)
-
-    def _remember(self, now: float) -> list[Effect]:
-        if not self._in_kernel:
-            return []
-        remaining = self._list.expires - now if self._list.expires is not None else 0
-        return [PutBinding(self._kernel_binding(max(int(remaining + 0.999), 0)))]
 
     # --- answers -------------------------------------------------------------------
 
-    def _receive_unprotected(self, received: Received, now: float) -> list[Effect]:
+    def _receive_unprotected(
+        self, message: Message, received: Received, now: float
+    ) -> list[Effect]:
         """Only a Binding Error may come in clear, and it is only a hint (section 11.3.6)."""
-        try:
-            message = parse(received.data)
-        except PacketError as error:
-            return [Count(error.counter)]
         if isinstance(message, BindingError) and received.source == self._config.home_agent6:
             return self._binding_error(message, now)
+        if isinstance(message, HomeAgentSwitch) and received.protected:
+            return self.agents.switch(message, received, now)
         return [
             Count("mh_unprotected"),
             Note("warning", f"{received.source}: mobility message without IPsec, dropped"),
         ]
+
+    def _heartbeat(self, message: Heartbeat, received: Received, now: float) -> list[Effect]:
+        return [Count("heartbeat_ignored")]
 
     def _binding_error(self, error: BindingError, now: float) -> list[Effect]:
         if error.status == BindingErrorStatus.UNKNOWN_TYPE:
@@ -533,6 +587,8 @@ class MobileRouter:
         assert sent is not None
         if at.at_home:
             return self._removed(answer, now)
+        if self.agents.leaving:
+            return self.agents.left(now)
         if answer.status >= 128:
             return self._refused(answer, sent, now)
         return self._accepted(answer, sent, at, now)
@@ -551,23 +607,23 @@ class MobileRouter:
         self, answer: BindingAcknowledgement, sent: Sent, at: Attachment, now: float
     ) -> list[Effect]:
         config, home = self._config, self._config.home_address
-        if config.prefixes and not answer.mobile_router:
-            # RFC 3963 section 5.3: this home agent knows no mobile routers.
-            return self._refused(
-                BindingAcknowledgement(
-                    BindingAckStatus.MOBILE_ROUTER_NOT_PERMITTED, answer.sequence, 0
-                ),
-                sent,
-                now,
-            )
+        if config.mobile_router and not answer.mobile_router:
+            return [Count("ba_without_r"), *self.agents.unfit(NO_ROUTERS, now)]
         effects: list[Effect] = []
         self._probing = False
+        self._doubted.pop(at, None)
+        self._keys_follow = answer.key_management or not config.key_mobility
         self._list.accept(sent, answer, config, now)
         if self._state is not State.REGISTERED:
             effects.append(HandoverMark(home, Phase.ACKNOWLEDGED, now, at.uplink, at.care_of))
         self._state = State.REGISTERED
         self._problem = ""
+        self._refusal = 0
+        self.agents.settled()
+        if answer.status == BindingAckStatus.ACCEPTED_PREFIX_DISCOVERY:
+            effects.append(SolicitPrefixes())
         effects += self._take_ipv4(answer)
+        effects += self.take_name(answer)
         nat = find(answer.options, NatDetection)
         quiet = nat is not None and not nat.force and nat.refresh_time == NatDetection.NO_KEEPALIVE
         self._nat = at.version == 4 and not quiet and not (nat is not None and nat.force)
@@ -609,7 +665,8 @@ class MobileRouter:
         # 133 says that there was none: as good.
         if answer.status not in (BindingAckStatus.ACCEPTED, BindingAckStatus.NOT_HOME_AGENT):
             effects.append(Note("warning", f"de-registration: {describe(answer.status)}"))
-        return [*effects, DropBinding(home), Note("info", "de-registered, at home")]
+        note = Note("info", "de-registered, at home")
+        return [*effects, DropBinding(home), Announce(at.interface), note]
 
     def _refused(self, answer: BindingAcknowledgement, sent: Sent, now: float) -> list[Effect]:
         entry = self._list
@@ -625,11 +682,13 @@ class MobileRouter:
         text = describe(answer.status, force_udp=sent.force_udp)
         self._problem = f"status {answer.status}: {text}"
         entry.refresh_at = None
-        if answer.status in _FATAL:
+        if answer.status in FATAL:
             # RFC 3963 section 5.4: the home agent holds no binding of ours.
             self._state = State.REFUSED
+            self._refusal = answer.status
             entry.expires = None
             entry.retransmit_at = now + REFUSED_AGAIN
-        else:
-            entry.retransmit_at = max(entry.retransmit_at or 0.0, now + entry.timeout)
+            effects.append(Note("error", f"the home agent refuses us, {self._problem}"))
+            return effects + self.agents.next("the home agent refuses us", now)
+        entry.retransmit_at = max(entry.retransmit_at or 0.0, now + entry.timeout)
         return [*effects, Note("error", f"the home agent refuses the update, {self._problem}")]

@@ -10,7 +10,9 @@ section 4.5); the IPv4 Care-of Address option only tells whether there is a NAT.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address
 
 from ..packet.careof import CareOf, WireKind
@@ -18,6 +20,7 @@ from ..packet.mobility import BindingAcknowledgement, BindingUpdate
 from ..packet.options import (
     AlternateCareOfAddress,
     BindingRefreshAdvice,
+    DnsUpdate,
     IPv4AddressAcknowledgement,
     IPv4CareOfAddress,
     IPv4HomeAddress,
@@ -27,10 +30,10 @@ from ..packet.options import (
     find,
     find_all,
 )
-from ..packet.status import BindingAckStatus, IPv4Status
+from ..packet.status import BindingAckStatus, DnsUpdateStatus, IPv4Status
 from .config import HomeAgentConfig
 from .effects import Address, Network, Received
-from .ownership import NotOwned4, Owner, Ownership
+from .ownership import NotOwned4, Owner, Ownership, inside
 
 #: Lifetimes on the wire count these many seconds.
 LIFETIME_UNIT = 4
@@ -81,6 +84,7 @@ class Terms:
     force_udp: bool
     claimed4: IPv4Address | None
     in_udp: bool
+    key_mobility: bool = False
 
 
 def is_routable(address: Address) -> bool:
@@ -93,6 +97,12 @@ def is_routable(address: Address) -> bool:
         or (isinstance(address, IPv6Address) and address.ipv4_mapped is not None)
         or (isinstance(address, IPv4Address) and int(address) in (0, 0xFFFFFFFF))
     )
+
+
+def is_unicast(address: Address) -> bool:
+    """Tell whether a packet from there can be answered at all."""
+    broadcast = isinstance(address, IPv4Address) and int(address) == 0xFFFFFFFF
+    return not (address.is_multicast or address.is_unspecified or broadcast)
 
 
 def is_home(update: BindingUpdate, received: Received) -> bool:
@@ -114,20 +124,37 @@ def judge(
 ) -> Terms:
     """Return the terms, or raise ``Refused`` or ``NotOwned``."""
     reach = _care_of(config, update, received)
-    _check_care_of(config, owner, reach)
-    in_udp = reach.kind is WireKind.UDP4
-    if update.force_udp and not in_udp:
-        raise Refused(
-            BindingAckStatus.UDP_ENCAPSULATION_REFUSED, "UDP is not used in IPv6 networks"
-        )
-    nat = force_udp = False
     claimed = find(update.options, IPv4CareOfAddress)
-    care_of = reach
-    if in_udp:
-        nat = claimed is None or claimed.address != reach.address
-        force_udp = update.force_udp or config.force_udp or not config.allow_ip4
-        if not nat and not force_udp:
-            care_of = CareOf(reach.address, WireKind.IP4)
+    path = judge_path(config, owner, update, reach, claimed.address if claimed else None)
+    networks = judge_networks(ownership, owner, update, (reach.address,))
+    return Terms(
+        care_of=path.care_of,
+        reach=reach,
+        lifetime=granted(config, update),
+        prefixes=networks.prefixes,
+        home_address4=networks.home_address4,
+        answers4=networks.answers4,
+        nat=path.nat,
+        force_udp=path.force_udp,
+        claimed4=path.claimed4,
+        in_udp=reach.kind is WireKind.UDP4,
+        key_mobility=owner.key_mobility,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkTerms:
+    """What is bound to the care-of addresses, and how IPv4 was answered."""
+
+    prefixes: tuple[Network, ...]
+    home_address4: IPv4Address | None
+    answers4: tuple[Option, ...]
+
+
+def judge_networks(
+    ownership: Ownership, owner: Owner, update: BindingUpdate, care_of: Iterable[Address]
+) -> NetworkTerms:
+    """Return what the update binds, or raise ``Refused`` or ``NotOwned``."""
     home_address4, prefixes4, answers4 = _ipv4(ownership, owner, update)
     prefixes: tuple[Network, ...] = ()
     if update.mobile_router:
@@ -141,24 +168,68 @@ def judge(
         if wanted or not explicit4:
             prefixes = ownership.prefixes(owner, wanted)
         prefixes = tuple(dict.fromkeys((*prefixes, *prefixes4)))
-        for prefix in prefixes:
-            if reach.address in prefix:
-                raise Refused(
-                    BindingAckStatus.INVALID_CARE_OF_ADDRESS,
-                    f"care-of address {reach.address} is in its own prefix {prefix}",
-                )
-    return Terms(
-        care_of=care_of,
-        reach=reach,
-        lifetime=max(min(update.lifetime * LIFETIME_UNIT, config.lifetime), LIFETIME_LEAST),
-        prefixes=prefixes,
-        home_address4=home_address4,
-        answers4=answers4,
-        nat=nat,
-        force_udp=force_udp,
-        claimed4=claimed.address if claimed else None,
-        in_udp=in_udp,
-    )
+        for address in care_of:
+            check_outside(address, prefixes)
+    return NetworkTerms(prefixes, home_address4, answers4)
+
+
+def granted(config: HomeAgentConfig, update: BindingUpdate) -> int:
+    """Return the lifetime that an update gets, in seconds."""
+    return max(min(update.lifetime * LIFETIME_UNIT, config.lifetime), LIFETIME_LEAST)
+
+
+@dataclass(frozen=True, slots=True)
+class PathTerms:
+    """What a care-of address gets: ``claimed4`` is as the router knows it."""
+
+    care_of: CareOf
+    reach: CareOf
+    nat: bool = False
+    force_udp: bool = False
+    claimed4: IPv4Address | None = None
+
+
+def judge_path(
+    config: HomeAgentConfig,
+    owner: Owner,
+    update: BindingUpdate,
+    reach: CareOf,
+    claimed4: IPv4Address | None,
+) -> PathTerms:
+    """Return the terms of one care-of address, or raise ``Refused``."""
+    _check_care_of(config, owner, reach)
+    if reach.kind is not WireKind.UDP4:
+        if update.force_udp:
+            raise Refused(
+                BindingAckStatus.UDP_ENCAPSULATION_REFUSED, "UDP is not used in IPv6 networks"
+            )
+        return PathTerms(reach, reach, claimed4=claimed4)
+    nat = claimed4 != reach.address
+    force_udp = update.force_udp or config.force_udp or not config.allow_ip4
+    care_of = reach if nat or force_udp else CareOf(reach.address, WireKind.IP4)
+    return PathTerms(care_of, reach, nat, force_udp, claimed4)
+
+
+def check_outside(address: Address, prefixes: Iterable[Network]) -> None:
+    """Raise ``Refused`` for a care-of address inside the mobile network itself."""
+    for prefix in prefixes:
+        if address in prefix:
+            raise Refused(
+                BindingAckStatus.INVALID_CARE_OF_ADDRESS,
+                f"care-of address {address} is in its own prefix {prefix}",
+            )
+
+
+def check_service(owner: Owner, service: str) -> None:
+    """Raise ``Refused`` for a service that is not its own (RFC 5149 section 4.2).
+
+    Names are compared in the form that the RFC asks for, NFKC.
+    """
+    wanted = unicodedata.normalize("NFKC", service)
+    if wanted not in {unicodedata.normalize("NFKC", one) for one in owner.services or ()}:
+        raise Refused(
+            BindingAckStatus.SERVICE_AUTHORIZATION_FAILED, f"it may not select {service[:64]!r}"
+        )
 
 
 def _care_of(config: HomeAgentConfig, update: BindingUpdate, received: Received) -> CareOf:
@@ -235,11 +306,7 @@ def acknowledge(
     In UDP the NAT Detection option is always there (RFC 5555 section 4.2). With
     neither NAT nor force it carries all ones: no keepalives, IP in IPv4.
     """
-    options: list[Option] = []
-    advice = config.refresh or terms.lifetime // 2
-    if LIFETIME_UNIT <= advice < terms.lifetime:
-        options.append(BindingRefreshAdvice(advice // LIFETIME_UNIT))
-    options += terms.answers4
+    options = list(terms.answers4)
     if terms.in_udp:
         quiet = not terms.nat and not terms.force_udp
         options.append(
@@ -247,17 +314,53 @@ def acknowledge(
                 terms.force_udp, NatDetection.NO_KEEPALIVE if quiet else config.nat_keepalive
             )
         )
+    return _acknowledgement(
+        update, BindingAckStatus.ACCEPTED, terms.lifetime, options, config, terms.key_mobility
+    )
+
+
+def acknowledge_paths(
+    update: BindingUpdate,
+    status: int,
+    lifetime: int,
+    options: Iterable[Option],
+    config: HomeAgentConfig,
+    owner: Owner,
+) -> BindingAcknowledgement:
+    """Return the answer to an update with BIDs; ``options`` has theirs (RFC 5648)."""
+    return _acknowledgement(update, status, lifetime, options, config, owner.key_mobility)
+
+
+def _acknowledgement(
+    update: BindingUpdate,
+    status: int,
+    lifetime: int,
+    options: Iterable[Option],
+    config: HomeAgentConfig,
+    key_mobility: bool,
+) -> BindingAcknowledgement:
+    if status == BindingAckStatus.ACCEPTED and config.preferred // 4 < lifetime // 4:
+        # RFC 6275 section 10.3.1: its prefix is, or becomes, deprecated.
+        status = BindingAckStatus.ACCEPTED_PREFIX_DISCOVERY
+    advice = config.refresh or lifetime // 2
+    first: list[Option] = []
+    if LIFETIME_UNIT <= advice < lifetime:
+        first.append(BindingRefreshAdvice(advice // LIFETIME_UNIT))
     return BindingAcknowledgement(
-        BindingAckStatus.ACCEPTED,
+        status,
         update.sequence,
-        terms.lifetime // LIFETIME_UNIT,
+        lifetime // LIFETIME_UNIT,
+        key_management=update.key_management and key_mobility,
         mobile_router=update.mobile_router,
-        options=tuple(options),
+        options=(*first, *options, *_name_answer(update)),
     )
 
 
 def acknowledge_removal(
-    update: BindingUpdate, home_address4: IPv4Address | None
+    update: BindingUpdate,
+    home_address4: IPv4Address | None,
+    status: int = BindingAckStatus.ACCEPTED,
+    identifiers: Iterable[Option] = (),
 ) -> BindingAcknowledgement:
     """Return the answer to a de-registration (RFC 6275 section 10.3.2)."""
     options = tuple(
@@ -266,15 +369,33 @@ def acknowledge_removal(
         if option.address == home_address4
     )
     return BindingAcknowledgement(
-        BindingAckStatus.ACCEPTED,
+        status,
         update.sequence,
         0,
         mobile_router=update.mobile_router,
-        options=options,
+        options=(*options, *identifiers, *_name_answer(update)),
     )
+
+
+def _name_answer(update: BindingUpdate) -> tuple[Option, ...]:
+    """Return the DNS Update option of an answer; who updates names says what became of it."""
+    wish = find(update.options, DnsUpdate)
+    return () if wish is None else (replace(wish, status=DnsUpdateStatus.REASON_UNSPECIFIED),)
 
 
 def refusal(update: BindingUpdate, refused: Refused) -> BindingAcknowledgement:
     """Return the answer to a refused update."""
     sequence = update.sequence if refused.sequence is None else refused.sequence
     return BindingAcknowledgement(refused.status, sequence, 0)
+
+
+def delegated(
+    ownership: Ownership, owner: Owner, bound: tuple[Network, ...]
+) -> tuple[Network, ...]:
+    """Return what of the bound prefixes is still owned, and what was delegated since."""
+    owned = ownership.all_prefixes(owner)
+    if owner.routing:
+        return owned
+    kept = [one for one in bound if any(inside(one, own) for own in owned)]
+    new = [one for one in owned if one not in owner.prefixes]
+    return tuple(dict.fromkeys((*kept, *new)))

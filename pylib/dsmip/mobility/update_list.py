@@ -6,15 +6,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
+from ..packet.dns import encode_name
 from ..packet.mobility import BindingAcknowledgement, BindingUpdate
 from ..packet.options import (
     AlternateCareOfAddress,
     BindingRefreshAdvice,
+    DnsUpdate,
     IPv4CareOfAddress,
     IPv4HomeAddress,
     MobileNetworkPrefix,
     NatDetection,
     Option,
+    ServiceSelection,
     find,
 )
 from .attachment import Attachment
@@ -83,6 +86,10 @@ class UpdateListEntry:
         )
         del self.outstanding[:-OUTSTANDING_MAX]
         self.recent.append(now)
+        self.note_waiting(now)
+
+    def note_waiting(self, now: float) -> None:
+        """Count an attempt and arm the timer for the next one."""
         self.attempts += 1
         self.retransmit_at = now + self.timeout
         self.timeout = min(self.timeout * 2, MAX_TIMEOUT)
@@ -119,32 +126,36 @@ class UpdateListEntry:
 
 
 def binding_update(
-    config: MobileRouterConfig, attachment: Attachment, sequence: int, force_udp: bool
+    config: MobileRouterConfig,
+    attachment: Attachment,
+    sequence: int,
+    force_udp: bool,
+    service: str = "",
 ) -> BindingUpdate:
     """Return a home registration for the care-of address (RFC 6275 section 11.7.1).
 
     Over IPv6 the Alternate Care-of Address option repeats it, since ESP does not
     cover the packet's source; over IPv4 the IPv4 Care-of Address option lets the
-    home agent see a NAT (RFC 5555 section 4.4.2).
+    home agent see a NAT (RFC 5555 section 4.4.2). ``service`` is selected with it.
     """
-    options: list[Option] = []
-    if isinstance(attachment.address, IPv4Address):
-        options.append(IPv4CareOfAddress(attachment.address))
-    else:
-        options.append(AlternateCareOfAddress(attachment.address))
+    options = [_care_of_option(attachment)]
     if config.explicit:
         options += [
             MobileNetworkPrefix(prefix)
-            for prefix in config.prefixes
+            for prefix in config.networks
             if isinstance(prefix, IPv6Network)
         ]
     options += ipv4_options(config)
+    options += _name_option(config.dns_name)
+    options += [ServiceSelection(service)] if service else []
     return BindingUpdate(
         sequence,
         config.lifetime // LIFETIME_UNIT,
         acknowledge=True,
         home=True,
-        mobile_router=bool(config.prefixes),
+        link_local=config.link_local,
+        key_management=config.key_mobility,
+        mobile_router=config.mobile_router,
         force_udp=force_udp and attachment.version == 4,
         options=tuple(options),
     )
@@ -166,6 +177,29 @@ def ipv4_options(config: MobileRouterConfig) -> list[Option]:
     return options
 
 
-def removal(sequence: int, mobile_router: bool) -> BindingUpdate:
-    """Return a de-registration from the home link (RFC 6275 section 11.5.5)."""
-    return BindingUpdate(sequence, 0, acknowledge=True, home=True, mobile_router=mobile_router)
+def removal(
+    sequence: int, mobile_router: bool, away: Attachment | None = None, dns_name: str = ""
+) -> BindingUpdate:
+    """Return a de-registration from the home link (RFC 6275 section 11.5.5), or from ``away``.
+
+    With ``dns_name`` the home address is not used any more (RFC 5026 section 6).
+    """
+    options = [] if away is None else [_care_of_option(away)]
+    return BindingUpdate(
+        sequence,
+        0,
+        acknowledge=True,
+        home=True,
+        mobile_router=mobile_router,
+        options=(*options, *_name_option(dns_name, remove=True)),
+    )
+
+
+def _name_option(name: str, remove: bool = False) -> list[Option]:
+    return [DnsUpdate(encode_name(name), remove)] if name else []
+
+
+def _care_of_option(attachment: Attachment) -> Option:
+    if isinstance(attachment.address, IPv4Address):
+        return IPv4CareOfAddress(attachment.address)
+    return AlternateCareOfAddress(attachment.address)
