@@ -73,6 +73,8 @@ _A_STATS: Final = 17
 _A_PATH: Final = 18
 _A_EVENT: Final = 19
 _A_TIME_NS: Final = 20
+_A_TELL_TUNNELLED: Final = 21
+_A_COPY_MASK: Final = 22
 
 _P_BID: Final = 2
 _P_KIND: Final = 3
@@ -92,6 +94,8 @@ _X_LENGTH: Final = 2
 _X_FLAGS: Final = 3
 
 _BINDING_MOBILE: Final = 1
+_BINDING_DIRECT: Final = 2
+_BINDING_COPIES: Final = 4
 _REQUEST_REPLACE_PATHS: Final = 1
 _REQUEST_REPLACE_PREFIXES: Final = 2
 _PATH_DOWN: Final = 1
@@ -117,6 +121,7 @@ COUNTERS: Final = (
     "rx_stranger",
     "rx_bad_routing",
     "mh_nobody",
+    "rx_copy",
 )
 
 
@@ -282,13 +287,27 @@ class DsmipDevice:
             counters=counters,
         )
 
-    def configure(self, mark_mask: int | None = None, ttl: int | None = None) -> None:
-        """Change the mark mask that selects paths, or the outer hop limit (0: the system's)."""
+    def configure(
+        self,
+        mark_mask: int | None = None,
+        ttl: int | None = None,
+        tell_tunnelled: bool | None = None,
+        copy_mask: int | None = None,
+    ) -> None:
+        """Change the mark mask that selects paths, or the outer hop limit (0: the system's).
+
+        ``copy_mask`` selects the path of a second copy, 0 for none.
+        ``tell_tunnelled`` asks for events about those to whom the home address speaks.
+        """
         body = b""
         if mark_mask is not None:
             body += u32(_A_MARK_MASK, mark_mask)
         if ttl is not None:
             body += u8(_A_TTL, ttl)
+        if copy_mask is not None:
+            body += u32(_A_COPY_MASK, copy_mask)
+        if tell_tunnelled is not None:
+            body += u8(_A_TELL_TUNNELLED, tell_tunnelled)
         self._do(_DEVICE_SET, body, "changing the device")
 
 
@@ -340,11 +359,14 @@ def encode_binding(binding: KernelBinding) -> bytes:
     """Pack a whole binding: what it does not name is removed."""
     if len(binding.data) > DATA_MAX:
         raise ValueError(f"binding data of {len(binding.data)} octets, at most {DATA_MAX} allowed")
+    flags = _BINDING_MOBILE if binding.mobile else 0
+    flags |= _BINDING_DIRECT if binding.direct else 0
+    flags |= _BINDING_COPIES if binding.copies else 0
     prefixes = [encode_prefix(prefix, False) for prefix in binding.prefixes]
     prefixes += [encode_prefix(prefix, True) for prefix in binding.local_prefixes]
     parts = [
         attribute(_A_HOME_ADDRESS, binding.home_address.packed),
-        u32(_A_BINDING_FLAGS, _BINDING_MOBILE if binding.mobile else 0),
+        u32(_A_BINDING_FLAGS, flags),
         u32(_A_REQUEST_FLAGS, _REQUEST_REPLACE_PATHS | _REQUEST_REPLACE_PREFIXES),
         u32(_A_LIFETIME, binding.lifetime),
         u16(_A_SEQUENCE, binding.sequence),
@@ -379,6 +401,8 @@ def decode_binding(payload: memoryview) -> BindingState:
         lifetime=_U32.unpack(found[_A_LIFETIME])[0] if _A_LIFETIME in found else 0,
         sequence=_U16.unpack(found[_A_SEQUENCE])[0] if _A_SEQUENCE in found else 0,
         data=bytes(found.get(_A_DATA, b"")),
+        direct=bool(flags & _BINDING_DIRECT),
+        copies=bool(flags & _BINDING_COPIES),
     )
     return BindingState(binding, _decode_traffic(found.get(_A_STATS)), paths)
 

@@ -16,6 +16,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
 from ..packet.kernel import Address
+from . import ip6_socket
 
 _ROUTER_SOLICITATION: Final = 133
 _NEIGHBOUR_SOLICITATION: Final = 135
@@ -24,16 +25,14 @@ _FLAG_ROUTER: Final = 0x80
 _FLAG_OVERRIDE: Final = 0x20
 _SOURCE_LINK_LAYER: Final = 1
 _TARGET_LINK_LAYER: Final = 2
-_ALL_NODES: Final = "ff02::1"
-_ALL_ROUTERS: Final = "ff02::2"
-_ICMP6_FILTER: Final = 1
+_ALL_NODES: Final = IPv6Address("ff02::1")
+_ALL_ROUTERS: Final = IPv6Address("ff02::2")
 _ETH_P_IPV6: Final = 0x86DD
 _ETH_P_ARP: Final = 0x0806
 _ARP: Final = struct.Struct("!HHBBH6s4s6s4s")
 _ARP_REQUEST: Final = 1
 _ROUTERS_GROUP: Final = b"\x33\x33\0\0\0\2"
 _BROADCAST: Final = b"\xff" * 6
-_PKTINFO: Final = struct.Struct("=16sI")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +78,13 @@ class Neighbours:
     """Sends Neighbour Discovery and ARP messages. Needs CAP_NET_RAW."""
 
     def __init__(self) -> None:
-        kind = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
-        self._icmp = socket.socket(socket.AF_INET6, kind, socket.IPPROTO_ICMPV6)
-        wanted = bytearray(b"\xff" * 32)
-        wanted[_NEIGHBOUR_ADVERTISEMENT >> 3] &= ~(1 << (_NEIGHBOUR_ADVERTISEMENT & 7)) & 0xFF
-        self._icmp.setsockopt(socket.IPPROTO_ICMPV6, _ICMP6_FILTER, bytes(wanted))
+        self._icmp = ip6_socket.open_icmp6(
+            (_NEIGHBOUR_ADVERTISEMENT,), socket.IPV6_RECVPKTINFO, socket.IPV6_RECVHOPLIMIT
+        )
         for option in (socket.IPV6_MULTICAST_HOPS, socket.IPV6_UNICAST_HOPS):
             self._icmp.setsockopt(socket.IPPROTO_IPV6, option, 255)
-        self._icmp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
-        self._icmp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVHOPLIMIT, 1)
+        # What we tell of others' addresses is not for our own neighbour cache.
+        self._icmp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP, 0)
 
     def fileno(self) -> int:
         return self._icmp.fileno()
@@ -109,7 +106,7 @@ class Neighbours:
         except OSError as error:
             if error.errno != errno.EADDRNOTAVAIL or len(interface.address) != 6:
                 raise
-            packet = _unspecified(IPv6Address(_ALL_ROUTERS), body)
+            packet = _unspecified(_ALL_ROUTERS, body)
             self._packet(interface, _ETH_P_IPV6, _ROUTERS_GROUP, packet)
 
     def advertise(self, interface: Interface, target: Address, router: bool) -> None:
@@ -133,27 +130,14 @@ class Neighbours:
 
     def advertised(self) -> Iterator[tuple[int, IPv6Address]]:
         """Yield (interface, target) of the neighbour advertisements that wait."""
-        while True:
-            try:
-                data, control, _flags, _source = self._icmp.recvmsg(2048, 256)
-            except BlockingIOError:
-                return
-            except OSError:
-                continue
-            index = hops = 0
-            for level, kind, value in control:
-                if level == socket.IPPROTO_IPV6 and kind == socket.IPV6_PKTINFO:
-                    index = _PKTINFO.unpack_from(value)[1]
-                elif level == socket.IPPROTO_IPV6 and kind == socket.IPV6_HOPLIMIT:
-                    hops = struct.unpack_from("=i", value)[0]
+        for packet in ip6_socket.receive(self._icmp):
             # RFC 4861 section 7.1.2: 255 proves that no router forwarded it.
-            if hops == 255 and len(data) >= 24 and data[0] == _NEIGHBOUR_ADVERTISEMENT:
-                yield index, IPv6Address(data[8:24])
+            data = packet.data
+            if packet.hop_limit == 255 and len(data) >= 24 and data[0] == _NEIGHBOUR_ADVERTISEMENT:
+                yield packet.interface, IPv6Address(data[8:24])
 
-    def _multicast(self, body: bytes, group: str, interface: Interface) -> None:
-        info = _PKTINFO.pack(bytes(16), interface.index)
-        control = [(socket.IPPROTO_IPV6, socket.IPV6_PKTINFO, info)]
-        self._icmp.sendmsg([body], control, 0, (group, 0, 0, interface.index))
+    def _multicast(self, body: bytes, group: IPv6Address, interface: Interface) -> None:
+        ip6_socket.send(self._icmp, body, IPv6Address(0), group, None, interface.index)
 
     def _announce4(self, interface: Interface, address: IPv4Address) -> None:
         mac, packed = interface.address, address.packed

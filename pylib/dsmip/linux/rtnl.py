@@ -10,7 +10,9 @@ handover waits for them and an agent reads hundreds of thousands of routes.
 from __future__ import annotations
 
 import errno
+import importlib.util
 import struct
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -74,7 +76,12 @@ _IFINFO: Final = struct.Struct("=BxHiII")
 _IFADDR: Final = struct.Struct("=BBBBI")
 _RT: Final = struct.Struct("=BBBBBBBBI")
 _RULE: Final = struct.Struct("=BBBBBxxBI")
+_NUD_REACHABLE: Final = 2
+_FOREVER: Final = 0xFFFFFFFF
+_NUD_FAILED: Final = 0x20
+_NUD_PERMANENT: Final = 0x80
 _ND: Final = struct.Struct("=BxxxiHBB")
+_U16: Final = struct.Struct("=H")
 _U32: Final = struct.Struct("=I")
 
 
@@ -93,13 +100,17 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class InterfaceAddress:
-    """An address with its prefix length on an interface; ``flags`` are IFA_F_*."""
+    """An address with its prefix length on an interface; ``flags`` are IFA_F_*.
+
+    ``valid`` is how long it was valid when this was told, in seconds; None for ever.
+    """
 
     interface: int
     address: Address
     length: int
     flags: int = 0
     autoconfigured: bool = False
+    valid: int | None = None
 
     @property
     def usable(self) -> bool:
@@ -132,7 +143,9 @@ class Rule:
     """A policy rule: what has this source or destination looks in this table.
 
     ``suppress`` ignores routes with at most that prefix length (0: the default
-    routes), -1 ignores none.
+    routes), -1 ignores none. ``own``: only what this host sends itself.
+    ``protocol`` is the next header, 0 for any. ``incoming``: only what is forwarded
+    from that interface, ``port``: only what goes to that port; "" and 0 for any.
     """
 
     priority: int
@@ -141,19 +154,42 @@ class Rule:
     destination: Network | None = None
     suppress: int = -1
     version: int = 6
+    own: bool = False
+    protocol: int = 0
+    incoming: str = ""
+    port: int = 0
+
+
+def message_classes() -> dict[str, Any]:
+    """Return pyroute2's classes of the messages that are sent here.
+
+    Just importing them runs ``pyroute2/__init__.py``, which loads all of pyroute2, its
+    database and SQLite: 10 MB and 0.2 s. So the package is an empty one meanwhile; who
+    imports pyroute2 later in the same process gets it whole.
+    """
+    package = "pyroute2"
+    hollow = package not in sys.modules
+    if hollow:
+        spec = importlib.util.find_spec(package)
+        if spec is None:
+            raise ModuleNotFoundError(f"No module named {package!r}", name=package)
+        sys.modules[package] = importlib.util.module_from_spec(spec)
+    try:
+        from pyroute2.netlink.rtnl.fibmsg import fibmsg
+        from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
+        from pyroute2.netlink.rtnl.ndmsg import ndmsg
+        from pyroute2.netlink.rtnl.rtmsg import rtmsg
+    finally:
+        if hollow:
+            del sys.modules[package]
+    return {"rule": fibmsg, "address": ifaddrmsg, "neighbour": ndmsg, "route": rtmsg}
 
 
 class Rtnl:
     """Requests to rtnetlink. Every method raises ``NetlinkError``."""
 
     def __init__(self) -> None:
-        # Loaded here: the 0.1 s it takes are not for programs that only decode.
-        from pyroute2.netlink.rtnl.fibmsg import fibmsg
-        from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
-        from pyroute2.netlink.rtnl.ndmsg import ndmsg
-        from pyroute2.netlink.rtnl.rtmsg import rtmsg
-
-        self._classes = {"rule": fibmsg, "address": ifaddrmsg, "neighbour": ndmsg, "route": rtmsg}
+        self._classes = message_classes()
         # A handover waits for its requests, and packing takes pyroute2 three times
         # as long as the kernel needs for the rest; most come again and again.
         self._pack: Callable[..., bytes] = lru_cache(_PACKED_MAX)(self._encode)
@@ -345,6 +381,12 @@ class Rtnl:
             attrs.append(("FRA_DST", str(rule.destination.network_address)))
         if rule.suppress >= 0:
             attrs.append(("FRA_SUPPRESS_PREFIXLEN", rule.suppress))
+        if rule.own or rule.incoming:
+            attrs.append(("FRA_IIFNAME", "lo" if rule.own else rule.incoming))
+        if rule.protocol:
+            attrs.append(("FRA_IP_PROTO", rule.protocol))
+        if rule.port:
+            attrs.append(("FRA_DPORT_RANGE", f"{rule.port}:{rule.port}"))
         return self._pack(
             "rule",
             *attrs,
@@ -382,6 +424,46 @@ class Rtnl:
         """Stop to answer for an address; not having done so is no error."""
         body = self._proxy_body(interface, address, False)
         self._remove(RTM_DELNEIGH, body, f"removing proxy for {address}")
+
+    def put_neighbour(
+        self, interface: int, address: Address, link_layer: bytes, permanent: bool = False
+    ) -> None:
+        """Enter a neighbour's link-layer address as one that was just confirmed.
+
+        ``permanent``: it is never asked for.
+        """
+        body = self._pack(
+            "neighbour",
+            ("NDA_DST", str(address)),
+            ("NDA_LLADDR", link_layer.hex(":")),
+            family=AF_INET6 if address.version == 6 else AF_INET,
+            ifindex=interface,
+            state=_NUD_PERMANENT if permanent else _NUD_REACHABLE,
+        )
+        flags = NLM_F_CREATE | NLM_F_REPLACE
+        self._netlink.request(RTM_NEWNEIGH, body, flags, f"neighbour {address}")
+
+    def unreachable(self, interface: int, address: IPv6Address) -> bool:
+        """Tell whether the kernel has looked for a neighbour in vain (RFC 4861 section 7.3)."""
+        body = _ND.pack(AF_INET6, interface, 0, 0, 0)
+        for kind, payload in self._netlink.dump(RTM_GETNEIGH, body, "reading neighbours"):
+            if kind != RTM_NEWNEIGH:
+                continue
+            _family, index, state, _flags, _type = _ND.unpack_from(payload)
+            target = attribute_map(payload, _ND.size).get(1)
+            if index == interface and target is not None and _address(target) == address:
+                return bool(state & _NUD_FAILED)
+        return False
+
+    def forget_neighbour(self, interface: int, address: Address) -> None:
+        """Forget a neighbour's link-layer address; not knowing it is no error."""
+        body = self._pack(
+            "neighbour",
+            ("NDA_DST", str(address)),
+            family=AF_INET6 if address.version == 6 else AF_INET,
+            ifindex=interface,
+        )
+        self._remove(RTM_DELNEIGH, body, f"forgetting neighbour {address}")
 
     def _proxy_body(self, interface: int, address: Address, router: bool) -> bytes:
         six = address.version == 6
@@ -441,7 +523,15 @@ def decode_address(payload: memoryview) -> InterfaceAddress | None:
     if 8 in found:
         flags = _U32.unpack(found[8])[0]
     origin = found[11][0] if 11 in found else 0
-    return InterfaceAddress(index, _address(value), length, flags, origin == _IFA_PROTO_KERNEL_RA)
+    valid = _U32.unpack_from(found[6], 4)[0] if 6 in found else _FOREVER
+    return InterfaceAddress(
+        index,
+        _address(value),
+        length,
+        flags,
+        origin == _IFA_PROTO_KERNEL_RA,
+        None if valid == _FOREVER else valid,
+    )
 
 
 def decode_route(payload: memoryview) -> Route | None:
@@ -477,6 +567,7 @@ def decode_rule(payload: memoryview) -> Rule | None:
     if family not in (AF_INET, AF_INET6) or 21 not in found or found[21][0] != PROTOCOL:
         return None
     suppress = _U32.unpack(found[14])[0] if 14 in found else 0xFFFFFFFF
+    incoming = bytes(found.get(3, b"")).rstrip(b"\0").decode(errors="replace")
     return Rule(
         priority=_U32.unpack(found[6])[0] if 6 in found else 0,
         table=_U32.unpack(found[15])[0] if 15 in found else table,
@@ -484,6 +575,10 @@ def decode_rule(payload: memoryview) -> Rule | None:
         destination=_network(found.get(1), dst_len),
         suppress=-1 if suppress == 0xFFFFFFFF else suppress,
         version=6 if family == AF_INET6 else 4,
+        own=incoming == "lo",
+        protocol=found[22][0] if 22 in found else 0,
+        incoming="" if incoming == "lo" else incoming,
+        port=_U16.unpack_from(found[24])[0] if 24 in found else 0,
     )
 
 

@@ -44,7 +44,9 @@ class Sysctls:
         5.6). Optimistic addresses (RFC 4429) are not given to hosts that
         forward, so there duplicate address detection is switched off: it would
         hold each handover for a second. Replies to another uplink's traffic
-        must not be dropped by strict reverse path filtering.
+        must not be dropped by strict reverse path filtering. A link that lost its
+        carrier keeps the route of its prefix, and behind the home link that was
+        left stands the home agent: such routes must not count.
         """
         conf = f"ipv6/conf/{name}"
         self.write(f"{conf}/accept_ra", 2)
@@ -55,7 +57,20 @@ class Sysctls:
         # Neighbours that hold an old link-layer address learn of the new one.
         self.write(f"{conf}/ndisc_notify", 1)
         self.write(f"ipv4/conf/{name}/arp_notify", 1)
+        for version in ("ipv6", "ipv4"):
+            self.write(f"{version}/conf/{name}/ignore_routes_with_linkdown", 1)
+        # Nobody on a home link that was left is answered for the IPv4 home address.
+        self.write(f"ipv4/conf/{name}/arp_ignore", 1)
         self._loose_reverse_path(name)
+
+    def be_router(self, name: str, on: bool) -> None:
+        """Behave as a router on an access network, or as a host.
+
+        A mobile router is a host on visited links: no member of all-routers, no R
+        flag in its advertisements (RFC 3963 sections 5.6 and 5.7). Packets are
+        forwarded all the same.
+        """
+        self.write(f"ipv6/conf/{name}/forwarding", int(on))
 
     def prepare_device(self, name: str) -> None:
         """The tunnel device: no link-local address, no redirects, loose reverse path."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
@@ -37,6 +38,10 @@ _GROUP_ADDRESS4: Final = 5
 _GROUP_ROUTE4: Final = 7
 _GROUP_ADDRESS6: Final = 9
 _GROUP_ROUTE6: Final = 11
+#: A binding that is asked for never lasts longer than this, in seconds: what is valid for
+#: longer may as well be valid for ever.
+_SHORT_LIFE: Final = 4 * 0x10000
+_COARSE: Final = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +49,9 @@ class LinkState:
     """One interface with what can be used on it; without carrier that is nothing.
 
     Addresses are ordered, best first. ``default6`` and ``default4`` are the
-    preferred default routes, None without one; ``on_link`` are the prefixes
-    whose addresses are reached directly.
+    preferred default routes, None without one, and ``defaults6`` all there are;
+    ``on_link`` are the prefixes whose addresses are reached directly. ``ends`` tells
+    when addresses with a short life are not valid any more, by the monotonic clock.
     """
 
     name: str
@@ -58,6 +64,8 @@ class LinkState:
     default6: Route | None = None
     default4: Route | None = None
     on_link: tuple[Network, ...] = ()
+    defaults6: tuple[Route, ...] = ()
+    ends: tuple[tuple[Address, float], ...] = ()
 
 
 @dataclass(slots=True)
@@ -65,6 +73,17 @@ class _Tables:
     links: dict[int, Link] = field(default_factory=dict)
     addresses: dict[tuple[int, Address], InterfaceAddress] = field(default_factory=dict)
     routes: dict[tuple[int, Network, Address | None, int, int], Route] = field(default_factory=dict)
+    ends: dict[tuple[int, Address], float] = field(default_factory=dict)
+
+    def note(self, address: InterfaceAddress) -> None:
+        """Keep an address, and when it ends if that is soon."""
+        key = address.interface, address.address
+        self.addresses[key] = address
+        self.ends.pop(key, None)
+        if address.valid is not None and address.valid < _SHORT_LIFE:
+            end = time.monotonic() + address.valid
+            # What is prolonged all the time shall not look new each time.
+            self.ends[key] = end - end % _COARSE if address.valid > 10 * _COARSE else end
 
 
 class UplinkMonitor:
@@ -153,8 +172,14 @@ class UplinkMonitor:
             link_layer=link.address,
             addresses6=tuple(a.address for a in mine if isinstance(a.address, IPv6Address)),
             addresses4=tuple(a.address for a in mine if isinstance(a.address, IPv4Address)),
-            default6=_default(routes, 6),
-            default4=_default(routes, 4),
+            default6=next(iter(_defaults(routes, 6)), None),
+            default4=next(iter(_defaults(routes, 4)), None),
+            defaults6=_defaults(routes, 6),
+            ends=tuple(
+                (a.address, tables.ends[link.index, a.address])
+                for a in mine
+                if (link.index, a.address) in tables.ends
+            ),
             on_link=tuple(
                 dict.fromkeys(
                     route.destination
@@ -172,7 +197,7 @@ class UplinkMonitor:
         for link in self._rtnl.links():
             tables.links[link.index] = link
         for address in self._rtnl.addresses():
-            tables.addresses[address.interface, address.address] = address
+            tables.note(address)
         for route in self._rtnl.routes():
             if _matters(route):
                 tables.routes[_key(route)] = route
@@ -193,9 +218,10 @@ class UplinkMonitor:
             if address is None:
                 return
             if kind == RTM_NEWADDR:
-                tables.addresses[address.interface, address.address] = address
+                tables.note(address)
             else:
                 tables.addresses.pop((address.interface, address.address), None)
+                tables.ends.pop((address.interface, address.address), None)
         elif kind in (RTM_NEWROUTE, RTM_DELROUTE):
             route = decode_route(payload)
             if route is None or not _matters(route):
@@ -217,9 +243,10 @@ class UplinkMonitor:
                 tables.routes.pop(key, None)
 
 
-def _default(routes: list[Route], version: int) -> Route | None:
+def _defaults(routes: list[Route], version: int) -> tuple[Route, ...]:
+    """Return the default routes, the preferred one first."""
     found = [r for r in routes if not r.destination.prefixlen and r.destination.version == version]
-    return min(found, key=lambda route: route.metric, default=None)
+    return tuple(sorted(found, key=lambda route: route.metric))
 
 
 def _key(route: Route) -> tuple[int, Network, Address | None, int, int]:
