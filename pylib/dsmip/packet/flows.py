@@ -185,7 +185,9 @@ class FlowIdentification(Option):
     """Bind a flow to care-of addresses (RFC 6089 section 4.2).
 
     ``references`` are BIDs in order of preference, empty when the sub-option is
-    absent. ``status`` has a meaning in a Binding Acknowledgement only.
+    absent. ``status`` has a meaning in a Binding Acknowledgement only. ``spread``
+    is ours (sub-option 200): BIDs with weights, of which each flow within takes
+    one; who does not know it skips it.
     """
 
     fid: int
@@ -193,6 +195,7 @@ class FlowIdentification(Option):
     status: int = 0
     selector: Selector | None = None
     references: tuple[int, ...] = ()
+    spread: tuple[tuple[int, int], ...] = ()
 
 
 _FLOW: Final = Layout(
@@ -201,9 +204,11 @@ _FLOW: Final = Layout(
     number("priority"),
     reserved(1),
     number("status", "B"),
-    more=("selector", "references"),
+    more=("selector", "references", "spread"),
 )
 _PAD1, _PADN, _REFERENCE, _SELECTOR = range(4)
+_SPREAD: Final = 200
+_SHARE: Final = struct.Struct("!HB")
 _HEAD: Final = 2
 """Octets of type and length, which count for the alignment of sub-options."""
 
@@ -212,13 +217,17 @@ def _parse_flow(data: bytes) -> Option:
     try:
         if len(data) < _FLOW.size:
             raise Malformed("no room for FID and status")
-        selector, references = _parse_parts(data, _FLOW.size)
+        selector, references, spread = _parse_parts(data, _FLOW.size)
     except Malformed:
         return MalformedOption(FlowIdentification.TYPE, data)
-    return _FLOW.parse(data, 0, selector, references)  # type: ignore[no-any-return]
+    return _FLOW.parse(data, 0, selector, references, spread)  # type: ignore[no-any-return]
 
 
-def _parse_parts(data: bytes, at: int) -> tuple[Selector | None, tuple[int, ...]]:
+_Parts = tuple[Selector | None, tuple[int, ...], tuple[tuple[int, int], ...]]
+
+
+def _parse_parts(data: bytes, at: int) -> _Parts:
+    spread: tuple[tuple[int, int], ...] = ()
     selector: Selector | None = None
     references: tuple[int, ...] = ()
     while at < len(data):
@@ -238,8 +247,12 @@ def _parse_parts(data: bytes, at: int) -> tuple[Selector | None, tuple[int, ...]
             if selector is not None:
                 raise Malformed("traffic selector is there twice")
             selector = _parse_selector(value)
+        elif kind == _SPREAD:
+            if spread or not value or len(value) % _SHARE.size:
+                raise Malformed("weights are empty, odd or there twice")
+            spread = tuple(_SHARE.iter_unpack(value))
         at = stop
-    return selector, references
+    return selector, references, spread
 
 
 def _build_flow(flow: FlowIdentification) -> bytes:
@@ -252,6 +265,9 @@ def _build_flow(flow: FlowIdentification) -> bytes:
         out += struct.pack(
             f"!BB{len(flow.references)}H", _REFERENCE, 2 * len(flow.references), *flow.references
         )
+    if flow.spread:
+        out += bytes((_SPREAD, _SHARE.size * len(flow.spread)))
+        out += b"".join(_SHARE.pack(*share) for share in flow.spread)
     return out
 
 

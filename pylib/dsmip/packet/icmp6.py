@@ -8,7 +8,7 @@ message that is refused is dropped in silence: all errors are ``Malformed``.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address
 from typing import ClassVar, Final, TypeVar
@@ -134,6 +134,14 @@ class SourceLinkLayerAddress(NdOption):
     address: bytes
 
 
+@nd_option(5, reserved(2), number("mtu", "I"))
+@dataclass(frozen=True, slots=True)
+class LinkMtu(NdOption):
+    """The largest packet that all on the link can use, in octets (RFC 4861 section 4.6.4)."""
+
+    mtu: int
+
+
 @dataclass(frozen=True, slots=True)
 class UnknownNdOption(NdOption):
     """An option to be skipped; ``data`` follows type and length, 8n + 6 octets."""
@@ -142,7 +150,21 @@ class UnknownNdOption(NdOption):
     data: bytes
 
 
+def recursive_dns(lifetime: int, servers: Iterable[IPv6Address]) -> UnknownNdOption:
+    """Return a Recursive DNS Server option; ``lifetime`` in seconds (RFC 8106 section 5.1)."""
+    packed = b"".join(server.packed for server in servers)
+    return UnknownNdOption(25, bytes(2) + lifetime.to_bytes(4, "big") + packed)
+
+
 # --- messages --------------------------------------------------------------------
+
+
+@icmp(133, reserved(4), tail="options")
+@dataclass(frozen=True, slots=True)
+class RouterSolicitation(IcmpMessage):
+    """Asks for a Router Advertisement (RFC 4861 section 4.1)."""
+
+    options: tuple[NdOption, ...] = ()
 
 
 @icmp(144, number("identifier"), bits("H", mobile_router=0x8000))

@@ -33,7 +33,10 @@ class KernelBinding:
     """A binding as the kernel holds it: what a daemon writes and later adopts.
 
     ``lifetime`` is in seconds from now, 0 for no end. ``data`` is the engine's
-    own memory (at most 512 octets), handed back at adoption.
+    own memory (at most 512 octets), handed back at adoption. ``copies``: what comes
+    by a second path is dropped. ``direct`` is route
+    optimisation: ``home_address`` is that of a mobile node or of a correspondent,
+    reached without a tunnel.
     """
 
     home_address: IPv6Address
@@ -45,6 +48,8 @@ class KernelBinding:
     lifetime: int
     sequence: int
     data: bytes = b""
+    direct: bool = False
+    copies: bool = False
 
 
 class PathEvent(enum.IntEnum):
@@ -55,3 +60,4 @@ class PathEvent(enum.IntEnum):
     HEARD = 3
     STRANGER = 4
     EXPIRED = 5
+    TUNNELLED = 6

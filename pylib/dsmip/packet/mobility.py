@@ -61,7 +61,7 @@ BINDING_REVOCATION: Final = 16
 BY_REVOCATION_TYPE: Final[dict[int, Entry]] = {}
 
 #: MH Types that other RFCs define (fast handovers, proxy, experiments).
-OTHER_TYPES: Final = frozenset((8, 9, 10, 11, 13, 14, 15, 17, 18, 19, 20))
+OTHER_TYPES: Final = frozenset((8, 9, 10, 11, 14, 15, 17, 18, 19, 20))
 
 M = TypeVar("M", bound=Message)
 
@@ -220,6 +220,16 @@ class HomeAgentSwitch(Message):
     """Sends the mobile node to other home agents, best first (RFC 5142 section 4)."""
 
     addresses: tuple[IPv6Address, ...] = ()
+
+
+@message(13, bits("H", unsolicited=0x0002, response=0x0001), number("sequence", "I"), least=1)
+@dataclass(frozen=True, slots=True)
+class Heartbeat(Message):
+    """Asks whether the other side is there, or answers (RFC 5847 section 3.3)."""
+
+    sequence: int
+    unsolicited: bool = False
+    response: bool = False
 
 
 @message(

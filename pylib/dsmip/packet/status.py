@@ -107,6 +107,22 @@ class DnsUpdateStatus(enum.IntEnum):
     FAILED = 130
 
 
+_NAME_TEXTS = {
+    DnsUpdateStatus.PERFORMED: "updated",
+    DnsUpdateStatus.REASON_UNSPECIFIED: "not updated",
+    DnsUpdateStatus.ADMINISTRATIVELY_PROHIBITED: "not allowed",
+    DnsUpdateStatus.FAILED: "the home agent could not update it",
+}
+
+
+def name_status(status: int) -> str:
+    """Say what a status of the DNS Update option means."""
+    try:
+        return _NAME_TEXTS[DnsUpdateStatus(status)]
+    except ValueError:
+        return f"updated ({status})" if status < 128 else f"not updated ({status})"
+
+
 class FlowStatus(enum.IntEnum):
     """Status of a Flow Identification option (RFC 6089 section 4.2)."""
 

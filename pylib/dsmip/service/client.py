@@ -61,6 +61,8 @@ class Client:
     def _send(self, command: str, parameters: dict[str, Any]) -> None:
         try:
             self._socket.sendall(json.dumps({"command": command, **parameters}).encode() + b"\n")
+        except BrokenPipeError:
+            pass  # why it hung up may stand there to be read
         except OSError as error:
             raise ClientError(f"the daemon hung up: {error.strerror or error}") from None
 

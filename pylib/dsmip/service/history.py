@@ -22,7 +22,8 @@ class Handover:
     ``phases`` are milliseconds since ``at`` (the first sign of the change) of
     the first time each phase was reached; ``gap_ms`` is the time until the
     first packet by the new path, None until it came. ``lost`` stays None unless
-    somebody measured it.
+    somebody measured it. ``event`` is "" for a handover, else what happened to
+    ``uplink`` that is none.
     """
 
     number: int
@@ -36,6 +37,7 @@ class Handover:
     phases: dict[str, float] = field(default_factory=dict)
     updates: int = 0
     lost: int | None = None
+    event: str = ""
 
     @property
     def gap_ms(self) -> float | None:
@@ -45,6 +47,7 @@ class Handover:
         """Return it as plain values."""
         return {
             "number": self.number,
+            "event": self.event,
             "time": round(self.started, 3),
             "from": self.origin,
             "to": self.uplink,
@@ -66,16 +69,21 @@ class History:
         self._wall_clock = wall_clock
         self._number = 0
         self._uplink = ""
+        self._current: Handover | None = None
 
     def resize(self, size: int) -> None:
         """Keep another number of records from now on."""
         self._records = deque(self._records, maxlen=size)
 
     def mark(self, mark: HandoverMark, now: float) -> None:
-        """Take in a phase; a LINK mark opens a record."""
-        if mark.phase is Phase.LINK or not self._records:
-            self._open(mark, now)
-        record = self._records[-1]
+        """Take in a phase; a LINK mark opens a record.
+
+        ``now`` is when the effects before it were carried out: what the update
+        waited for until it was sent is not the home agent's time.
+        """
+        record = self._current
+        if mark.phase is Phase.LINK or record is None:
+            record = self._current = self._open(mark, now)
         if mark.phase is Phase.UPDATE_SENT:
             if Phase.ACKNOWLEDGED.value not in record.phases:
                 record.updates += 1
@@ -88,18 +96,27 @@ class History:
             record.kind = KINDS.get(mark.care_of.kind, "")
         elif mark.phase is Phase.ADDRESS:
             record.kind = "home"
-        record.phases.setdefault(mark.phase.value, round((mark.at - record.at) * 1000, 1))
+        at = now if mark.phase is Phase.UPDATE_SENT else mark.at
+        record.phases.setdefault(mark.phase.value, round((at - record.at) * 1000, 1))
 
-    def _open(self, mark: HandoverMark, now: float) -> None:
+    def _open(self, mark: HandoverMark, now: float) -> Handover:
         self._number += 1
         started = self._wall_clock() - (now - mark.at)
+        made = Handover(self._number, started, mark.at, self._uplink, mark.uplink, mark.reason)
+        self._records.append(made)
+        return made
+
+    def note(self, event: str, uplink: str, reason: str, now: float) -> None:
+        """Take down what happened to an uplink, as between handovers."""
+        self._number += 1
+        started = self._wall_clock()
         self._records.append(
-            Handover(self._number, started, mark.at, self._uplink, mark.uplink, mark.reason)
+            Handover(self._number, started, now, uplink, uplink, reason, event=event)
         )
 
     def last(self) -> Handover | None:
-        """Return the latest record."""
-        return self._records[-1] if self._records else None
+        """Return the latest handover."""
+        return self._current
 
     def documents(self, limit: int = 0) -> list[dict[str, Any]]:
         """Return records as plain values, the latest last."""

@@ -7,7 +7,7 @@ wants to hear of three.
 
 from __future__ import annotations
 
-import difflib
+import contextlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +18,20 @@ from ..packet.kernel import Address, Network
 
 T = TypeVar("T")
 _INTERFACE = re.compile(r"[^\s/:]{1,15}")
+#: Options whose values are never repeated in a complaint.
+_SECRETS = frozenset(
+    (
+        "static_key",
+        "auth_key",
+        "enc_key",
+        "psk",
+        "password",
+        "ppk",
+        "secret",
+        "mn_ha_key",
+        "mn_aaa_key",
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +61,30 @@ class ConfigError(Exception):
         self.faults = tuple(faults)
 
 
-class _Refused(ValueError):
-    """What is allowed instead."""
+class Refused(ValueError):
+    """A reader takes no such value; the text is what is allowed instead."""
+
+
+class Word(str):
+    """A value of a file in which everything is text, as in UCI; readers convert it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return repr(str(self))
+
+
+_BOOLEANS = dict.fromkeys(("1", "on", "yes", "true", "enabled"), True) | dict.fromkeys(
+    ("0", "off", "no", "false", "disabled"), False
+)
+_WHOLE = re.compile(r"-?[0-9]{1,20}|0x[0-9a-fA-F]{1,16}")
+
+
+def _whole(value: object) -> object:
+    """Return the number that a word is, anything else as it is."""
+    if isinstance(value, Word) and _WHOLE.fullmatch(value):
+        return int(value, 0 if value.startswith("0x") else 10)
+    return value
 
 
 def _shown(value: object) -> str:
@@ -76,17 +112,17 @@ def address(value: object) -> Address:
                 or zone
             ):
                 return found
-    raise _Refused("a routable unicast IPv6 or IPv4 address")
+    raise Refused("a routable unicast IPv6 or IPv4 address")
 
 
 def address6(value: object) -> IPv6Address:
     """Read a unicast IPv6 address."""
     try:
         found = address(value)
-    except _Refused:
+    except Refused:
         found = None
     if not isinstance(found, IPv6Address):
-        raise _Refused("a routable unicast IPv6 address")
+        raise Refused("a routable unicast IPv6 address")
     return found
 
 
@@ -94,10 +130,10 @@ def address4(value: object) -> IPv4Address:
     """Read a unicast IPv4 address."""
     try:
         found = address(value)
-    except _Refused:
+    except Refused:
         found = None
     if not isinstance(found, IPv4Address):
-        raise _Refused("a routable unicast IPv4 address")
+        raise Refused("a routable unicast IPv4 address")
     return found
 
 
@@ -109,18 +145,18 @@ def prefix(value: object) -> Network:
         except ValueError as error:
             if "has host bits set" in str(error):
                 proper = ip_network(value, strict=False)
-                raise _Refused(f"it has bits beyond its length, did you mean {proper}?") from None
+                raise Refused(f"it has bits beyond its length, did you mean {proper}?") from None
         else:
             if found.prefixlen and not found.is_multicast and not found.is_link_local:
                 return found
-    raise _Refused("a prefix like 2001:db8:100::/56 or 203.0.113.0/28, not a default route")
+    raise Refused("a prefix like 2001:db8:100::/56 or 203.0.113.0/28, not a default route")
 
 
 def prefix6(value: object) -> IPv6Network:
     """Read an IPv6 prefix."""
     found = prefix(value)
     if not isinstance(found, IPv6Network):
-        raise _Refused("an IPv6 prefix like 2001:db8:1::/64")
+        raise Refused("an IPv6 prefix like 2001:db8:1::/64")
     return found
 
 
@@ -128,7 +164,7 @@ def prefix4(value: object) -> IPv4Network:
     """Read an IPv4 prefix."""
     found = prefix(value)
     if not isinstance(found, IPv4Network):
-        raise _Refused("an IPv4 prefix like 203.0.113.0/28")
+        raise Refused("an IPv4 prefix like 203.0.113.0/28")
     return found
 
 
@@ -136,30 +172,35 @@ def text(value: object) -> str:
     """Read a text that is not empty and has no control characters."""
     if isinstance(value, str) and value and value.isprintable() and len(value) <= 255:
         return value
-    raise _Refused("a text of 1 to 255 printable characters")
+    raise Refused("a text of 1 to 255 printable characters")
 
 
 def interface(value: object) -> str:
     """Read the name of a network interface."""
     if isinstance(value, str) and _INTERFACE.fullmatch(value) and value not in (".", ".."):
         return value
-    raise _Refused("the name of a network interface, at most 15 characters")
+    raise Refused("the name of a network interface, at most 15 characters")
 
 
 def boolean(value: object) -> bool:
     """Read true or false."""
+    if isinstance(value, Word):
+        if value in _BOOLEANS:
+            return _BOOLEANS[value]
+        raise Refused("0 or 1")
     if isinstance(value, bool):
         return value
-    raise _Refused("true or false")
+    raise Refused("true or false")
 
 
 def integer(low: int, high: int) -> Callable[[object], int]:
     """Return a reader of whole numbers from ``low`` to ``high``."""
 
     def read(value: object) -> int:
+        value = _whole(value)
         if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
             return value
-        raise _Refused(f"a whole number from {low} to {high}")
+        raise Refused(f"a whole number from {low} to {high}")
 
     return read
 
@@ -168,10 +209,13 @@ def number(low: float, high: float) -> Callable[[object], float]:
     """Return a reader of numbers from ``low`` to ``high``."""
 
     def read(value: object) -> float:
+        if isinstance(value, Word):
+            with contextlib.suppress(ValueError):
+                value = float(value)
         plain = isinstance(value, int | float) and not isinstance(value, bool)
         if plain and low <= float(value) <= high:  # type: ignore[arg-type]
             return float(value)  # type: ignore[arg-type]
-        raise _Refused(f"a number from {low:g} to {high:g}")
+        raise Refused(f"a number from {low:g} to {high:g}")
 
     return read
 
@@ -182,7 +226,7 @@ def choice(*allowed: str) -> Callable[[object], str]:
     def read(value: object) -> str:
         if isinstance(value, str) and value in allowed:
             return value
-        raise _Refused("one of " + ", ".join(f'"{word}"' for word in allowed))
+        raise Refused("one of " + ", ".join(f'"{word}"' for word in allowed))
 
     return read
 
@@ -198,7 +242,7 @@ def octets(*sizes: int, least: int = 0, largest: int = 0) -> Callable[[object], 
         if found is not None and (len(found) in sizes or least <= len(found) <= largest):
             return found
         wanted = " or ".join(map(str, sizes)) if sizes else f"{least} to {largest}"
-        raise _Refused(f"{wanted} octets in hexadecimal")
+        raise Refused(f"{wanted} octets in hexadecimal")
 
     return read
 
@@ -207,19 +251,21 @@ def several(read: Callable[[object], T], least: int = 0) -> Callable[[object], t
     """Return a reader of lists; double entries are refused."""
 
     def read_all(value: object) -> tuple[T, ...]:
+        if isinstance(value, Word):
+            value = [Word(word) for word in value.split()]
         if not isinstance(value, list):
-            raise _Refused('a list, like ["...", "..."]')
+            raise Refused('a list, like ["...", "..."]')
         found = []
         for entry in value:
             try:
                 item = read(entry)
-            except _Refused as refused:
-                raise _Refused(f"{_shown(entry)} is not allowed there: {refused}") from None
+            except Refused as refused:
+                raise Refused(f"{_shown(entry)} is not allowed there: {refused}") from None
             if item in found:
-                raise _Refused(f"{_shown(entry)} stands there twice")
+                raise Refused(f"{_shown(entry)} stands there twice")
             found.append(item)
         if len(found) < least:
-            raise _Refused(f"at least {least}")
+            raise Refused(f"at least {least}")
         return tuple(found)
 
     return read_all
@@ -247,8 +293,7 @@ class Section:
     def fault(self, option: str, problem: str) -> None:
         """Note what is wrong with an option."""
         value = self._values.get(option)
-        secret = option in ("static_key", "auth_key", "enc_key")
-        shown = "" if value is None or secret else _shown(value)
+        shown = "" if value is None or option in _SECRETS else _shown(value)
         self._faults.append(Fault(self._source, self.name, option, shown, problem))
 
     def get(self, option: str, read: Callable[[object], T], fallback: T) -> T:
@@ -259,7 +304,7 @@ class Section:
             return fallback
         try:
             return read(value)
-        except _Refused as refused:
+        except Refused as refused:
             said = str(refused)
             bare = "did you mean" in said or "stands there" in said or "is not allowed" in said
             self.fault(option, said if bare else f"allowed is {said}")
@@ -303,6 +348,8 @@ class Section:
         for option in self._values:
             if option in self._known:
                 continue
+            import difflib
+
             near = difflib.get_close_matches(option, self._known, 1, 0.6)
             if near:
                 self.fault(option, f'is not known, did you mean "{near[0]}"?')

@@ -6,6 +6,8 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import time
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -24,6 +26,7 @@ from ..mobility.effects import (
     Moved,
     Note,
     PutBinding,
+    PutFlows,
     PutPath,
     Received,
     SendMessage,
@@ -33,6 +36,8 @@ from ..mobility.registration import RateLimit
 from ..packet.careof import CareOf
 from ..packet.kernel import Address, KernelBinding, Path, PathEvent
 from ..packet.mobility import build
+from .alarm import Alarm
+from .flow_rules import FlowRules
 from .history import History
 from .keys import KeyManager
 
@@ -42,7 +47,6 @@ _LEVELS = logging.getLevelNamesMapping()
 #: Parameter problems and repeated log lines a second, whoever provokes them.
 _ERRORS_BURST, _ERRORS_RATE = 20.0, 10.0
 _NOTES_BURST, _NOTES_RATE = 100.0, 20.0
-_CLOCK_TICK = 0.01
 
 
 class Device(Protocol):
@@ -69,6 +73,9 @@ class Wire(Protocol):
         destination: IPv6Address,
         care_of: CareOf | None = None,
         interface: int = 0,
+    ) -> None: ...
+    def send_on_link(
+        self, data: bytes, source: IPv6Address, destination: IPv6Address, interface: int
     ) -> None: ...
     def send_parameter_problem(self, datagram: Datagram, code: int, pointer: int) -> None: ...
 
@@ -101,24 +108,32 @@ class Kernel:
     wire: Wire
     neighbours: NeighbourSender
     keys: KeyManager
+    flows: FlowRules | None = None
 
 
-class Role:
+class Role(ABC):
     """Base of both roles; carries out the effects that both know."""
 
     title = ""
 
     def __init__(
-        self, engine: Engine, kernel: Kernel, loop: asyncio.AbstractEventLoop, history: History
+        self,
+        engine: Engine,
+        kernel: Kernel,
+        loop: asyncio.AbstractEventLoop,
+        history: History,
+        counters: Counter[str] | None = None,
     ) -> None:
         self._engine = engine
         self._kernel = kernel
         self._loop = loop
         self._history = history
-        self._timer: asyncio.TimerHandle | None = None
+        self._alarm = Alarm(loop, self._rang)
         self._errors = RateLimit(_ERRORS_BURST, _ERRORS_RATE)
         self._notes = RateLimit(_NOTES_BURST, _NOTES_RATE)
-        self.counters: Counter[str] = Counter()
+        self.counters: Counter[str] = Counter() if counters is None else counters
+        #: Called when effects were carried out, so that others may look what is new.
+        self.carried: Callable[[], None] = lambda: None
 
     # --- inputs
 
@@ -130,13 +145,13 @@ class Role:
         """Let the engine take over what it was given."""
         self.carry(self._engine.start(self.now()))
 
+    @abstractmethod
     def concerns(self, datagram: Datagram) -> bool:
         """Whether a message is for this role."""
-        raise NotImplementedError
 
+    @abstractmethod
     def protected(self, datagram: Datagram) -> bool:
         """Whether IPsec vouches for the sender of a message."""
-        raise NotImplementedError
 
     def receive(self, datagram: Datagram) -> None:
         """Hand a message to the engine."""
@@ -148,8 +163,16 @@ class Role:
             datagram.care_of,
             datagram.interface,
             self.protected(datagram),
+            time.time(),
         )
-        self.carry(self._engine.receive(received, self.now()))
+        judged = self.judge(received)
+        if isinstance(judged, Received):
+            judged = self._engine.receive(judged, self.now())
+        self.carry(judged)
+
+    def judge(self, received: Received) -> Received | list[Effect]:
+        """Return what the engine is to see of a message, or what to do instead."""
+        return received
 
     def kernel_event(self, event: KernelEvent) -> None:
         """Hand a notification of the kernel module to the engine."""
@@ -160,9 +183,7 @@ class Role:
 
     def stop(self) -> None:
         """Ask for no more timers."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._alarm.stop()
 
     # --- effects
 
@@ -181,6 +202,7 @@ class Role:
                 if isinstance(effect, PutBinding):
                     break
         self._arm()
+        self.carried()
 
     def carry_one(self, effect: Effect) -> None:
         """Carry out one effect; raises ``OSError`` when the kernel refuses."""
@@ -192,6 +214,9 @@ class Role:
                 device.put_binding(effect.binding)
             case PutPath():
                 device.put_path(effect.home_address, effect.path)
+            case PutFlows():
+                if self._kernel.flows is not None:
+                    self._kernel.flows.put(effect)
             case DropPath():
                 _unless_gone(lambda: device.drop_path(effect.home_address, effect.bid))
             case DropBinding():
@@ -199,7 +224,13 @@ class Role:
             case SendParameterProblem():
                 self._parameter_problem(effect)
             case Moved():
-                self._kernel.keys.moved(effect.home_address, effect.old, effect.new)
+                self._kernel.keys.moved(
+                    effect.home_address,
+                    effect.old,
+                    effect.new,
+                    effect.at_home,
+                    effect.keys_follow,
+                )
             case HandoverMark():
                 self._history.mark(effect, self.now())
             case Note():
@@ -213,13 +244,12 @@ class Role:
                 raise TypeError(f"{self.title} cannot carry out {type(effect).__name__}")
 
     def _send(self, effect: SendMessage) -> None:
-        self._kernel.wire.send(
-            build(effect.message),
-            effect.source,
-            effect.destination,
-            effect.care_of,
-            effect.interface if effect.care_of is None else 0,
-        )
+        wire, data = self._kernel.wire, build(effect.message)
+        if effect.on_link and effect.interface:
+            wire.send_on_link(data, effect.source, effect.destination, effect.interface)
+        else:
+            interface = effect.interface if effect.care_of is None else 0
+            wire.send(data, effect.source, effect.destination, effect.care_of, interface)
         self.counters["mh_sent"] += 1
 
     def _parameter_problem(self, effect: SendParameterProblem) -> None:
@@ -249,26 +279,16 @@ class Role:
             log.error("%s: %s", name, reason)
 
     def _arm(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        at = self._engine.next_timer()
-        if at is not None:
-            self._timer = self._loop.call_at(at, self._expired)
+        self._alarm.set(self._engine.next_timer())
 
-    def _expired(self) -> None:
-        self._timer = None
-        now = self.now()
-        due = self._engine.next_timer()
-        if due is not None and now < due < now + _CLOCK_TICK:
-            now = due  # the loop may call that much early
+    def _rang(self, now: float) -> None:
         try:
             effects = self._engine.handle_timer(now)
         except Exception:
             # A fault in one timer must not end all timers, nor spin.
             log.exception("%s: internal error", self.title)
             self.counters["internal_errors"] += 1
-            self._timer = self._loop.call_later(1.0, self._expired)
+            self._alarm.set(now + 1.0)
             return
         self.carry(effects)
 

@@ -31,8 +31,11 @@ TABLE: Final = 4191
 #: One table for each uplink, in the order of the configuration.
 UPLINK_TABLES: Final = 4200
 UPLINK_TABLES_MAX: Final = 256
+#: Hosts of portals where the mobile network may log in.
+LOGIN_TABLE: Final = 4192
 #: Rule priorities, before the main table's 32766.
-TO_LAN, FROM_CARE_OF_NEAR, FROM_CARE_OF, FROM_HOME = 4180, 4181, 4182, 4190
+TO_LAN, FROM_CARE_OF_NEAR, FROM_CARE_OF, TO_LOGIN, FROM_HOME = 4180, 4181, 4182, 4186, 4190
+_TCP: Final = 6
 _LAST_RESORT: Final = 0x7FFFFFFF
 _BINDING_METRIC: Final = 512
 _AT_HOME_METRIC: Final = 2048
@@ -52,6 +55,8 @@ class RouteControl(Protocol):
     def rules(self) -> list[Rule]: ...
     def put_rule(self, rule: Rule) -> None: ...
     def remove_rule(self, rule: Rule) -> None: ...
+    def put_neighbour(self, interface: int, address: Address, link_layer: bytes) -> None: ...
+    def unreachable(self, interface: int, address: IPv6Address) -> bool: ...
 
 
 def host(address: Address) -> Network:
@@ -67,13 +72,25 @@ class Assigned:
     address: Address
 
 
+@dataclass(frozen=True, slots=True)
+class LoginWay:
+    """To a portal's host by its uplink: for who comes from these LAN interfaces, by TCP."""
+
+    interface: int
+    address: Address
+    gateway: Address | None
+    lan: tuple[str, ...]
+    ports: tuple[int, ...]
+
+
 Item = Route | Rule | Assigned
 
 
 T = TypeVar("T")
 
 
-def _attempt(action: Callable[[T], None], item: T, quiet: bool = False) -> bool:
+def attempt(action: Callable[[T], None], item: T, quiet: bool = False) -> bool:
+    """Do something with an item; a refusal is written to the log, and False returned."""
     try:
         action(item)
     except OSError as error:
@@ -105,9 +122,13 @@ class RouterRouting:
         self._home_address = home_address
         self._home_agent4 = home_agent4
         self._home_address4: IPv4Address | None = None
+        self._link_local: IPv6Address | None = None
+        self._others: tuple[IPv6Address, ...] = ()
         self._prefixes = tuple(prefixes)
         self._uplinks: tuple[LinkState, ...] = ()
+        self._logins: tuple[LoginWay, ...] = ()
         self._home_interface: int | None = None
+        self._silent = False
         self._present: set[Item] = set()
         self.read()
 
@@ -118,7 +139,8 @@ class RouterRouting:
             if route.table != TABLE_MAIN or route.kind == UNREACHABLE:
                 present.add(route)
         for entry in self._rtnl.addresses():
-            ours = entry.address == self._home_address or entry.address == self._home_address4
+            mine = (self._home_address, self._home_address4, self._link_local, *self._others)
+            ours = entry.address in mine
             if entry.length == entry.address.max_prefixlen and (
                 ours or entry.interface == self._device
             ):
@@ -129,6 +151,39 @@ class RouterRouting:
         """Take what the home agent granted; applied at the next change of attachment."""
         self._home_address4 = address
 
+    def use_home_agent4(self, address: IPv4Address | None) -> None:
+        """Take another home agent; applied at the next change of attachment."""
+        self._home_agent4 = address
+
+    def use_others(self, addresses: tuple[IPv6Address, ...]) -> None:
+        """Take the home addresses that the router has besides the first."""
+        self._others = addresses
+        self.apply()
+
+    def use_link_local(self, address: IPv6Address | None) -> None:
+        """Take the link-local address that the router has on its home link besides."""
+        self._link_local = address
+
+    def holds_home_address(self, interface: int) -> bool:
+        """Tell whether the home address is on an interface."""
+        return Assigned(interface, self._home_address) in self._present
+
+    def know_neighbour(self, interface: int, address: IPv6Address, link_layer: bytes) -> None:
+        """Note where a neighbour is, without asking it."""
+        attempt(lambda item: self._rtnl.put_neighbour(interface, item, link_layer), address)
+
+    def unreachable(self, interface: int, address: IPv6Address) -> bool:
+        """Tell whether a neighbour was looked for in vain."""
+        try:
+            return self._rtnl.unreachable(interface, address)
+        except OSError as error:
+            log.debug("neighbours: %s", error.strerror or error)
+            return False
+
+    def use_home_address(self, address: IPv6Address) -> None:
+        """Take another home address; applied at the next change of attachment."""
+        self._home_address = address
+
     def use_prefixes(self, prefixes: Iterable[Network]) -> None:
         """Take other mobile network prefixes."""
         self._prefixes = tuple(prefixes)
@@ -138,9 +193,19 @@ class RouterRouting:
         self._uplinks = uplinks
         self.apply()
 
-    def attach(self, home_interface: int) -> None:
-        """Traffic goes native on that interface; 0: into the device."""
-        self._home_interface = home_interface
+    def use_logins(self, ways: tuple[LoginWay, ...]) -> None:
+        """Let hosts of the mobile network log in at portals; at most one way for an address."""
+        if ways != self._logins:
+            self._logins = ways
+            self.apply()
+
+    def attach(self, home_interface: int, silent: bool = False) -> None:
+        """Traffic goes native on that interface; 0: into the device.
+
+        ``silent``: IPv6 home addresses stay with the device, where nobody on the home
+        link hears of them.
+        """
+        self._home_interface, self._silent = home_interface, silent
         self.apply()
 
     def clear(self) -> None:
@@ -149,20 +214,23 @@ class RouterRouting:
 
     def apply(self) -> None:
         """Make the kernel hold what it should; before the first ``attach``, only add."""
-        wanted = self._uplink_items() | self._discards()
+        wanted = self._uplink_items() | self._discards() | self._login_items()
         if self._home_interface is None:
             self._change(wanted | self._present)
         else:
             self._change(wanted | self._attachment_items(self._home_interface))
 
     def _home_addresses(self) -> list[Address]:
-        both: list[Address | None] = [self._home_address, self._home_address4]
-        return [address for address in both if address is not None]
+        both: list[Address | None] = [self._home_address, self._home_address4, *self._others]
+        return [one for one in both if one is not None and not one.is_unspecified]
 
     def _attachment_items(self, home_interface: int) -> set[Item]:
         interface = home_interface or self._device
+        six = self._device if self._silent else interface
         addresses = self._home_addresses()
-        items: set[Item] = {Assigned(interface, address) for address in addresses}
+        items: set[Item] = {Assigned(six if a.version == 6 else interface, a) for a in addresses}
+        if home_interface and self._link_local is not None and not self._silent:
+            items.add(Assigned(interface, self._link_local))
         if home_interface:
             ways = self._ways_from_home_link(home_interface)
         else:
@@ -216,6 +284,27 @@ class RouterRouting:
                     items |= {near, Rule(FROM_CARE_OF, table, source, version=version)}
         return items
 
+    def _login_items(self) -> set[Item]:
+        items: set[Item] = set()
+        for way in self._logins:
+            to, version = host(way.address), way.address.version
+            onlink = way.gateway is not None and version == 4
+            items.add(Route(to, way.interface, LOGIN_TABLE, way.gateway, onlink=onlink))
+            items |= {
+                Rule(
+                    TO_LOGIN,
+                    LOGIN_TABLE,
+                    destination=to,
+                    version=version,
+                    protocol=_TCP,
+                    incoming=name,
+                    port=port,
+                )
+                for name in way.lan
+                for port in way.ports
+            }
+        return items
+
     def _discards(self) -> set[Item]:
         # What no LAN interface has must not go back to where it came from.
         return {Route(prefix, metric=_LAST_RESORT, kind=UNREACHABLE) for prefix in self._prefixes}
@@ -225,7 +314,7 @@ class RouterRouting:
         order: tuple[type[Item], ...] = (Assigned, Route, Rule)
         for kind in order:
             for item in new:
-                if isinstance(item, kind) and _attempt(self._add, item):
+                if isinstance(item, kind) and attempt(self._add, item):
                     self._present.add(item)
         for kind in (Rule, Assigned, Route):
             for item in old:
@@ -234,7 +323,7 @@ class RouterRouting:
                 replaced = isinstance(item, Route) and any(
                     isinstance(other, Route) and _same_slot(item, other) for other in new
                 )
-                if replaced or _attempt(self._remove, item):
+                if replaced or attempt(self._remove, item):
                     self._present.discard(item)
 
     def _add(self, item: Item) -> None:
@@ -276,6 +365,8 @@ class AgentRouting:
         self._device = device
         self._home_link = home_link
         self._bound: dict[IPv6Address, frozenset[Route]] = {}
+        self._native: set[IPv6Address] = set()
+        self._last: dict[IPv6Address, KernelBinding] = {}
         self._at_home: set[Route] = set()
         self._wanted_at_home: set[Route] = set()
         self._orphans = {
@@ -285,7 +376,22 @@ class AgentRouting:
         }
 
     def bind(self, binding: KernelBinding) -> None:
-        """Send what is the binding's into the device."""
+        """Send what is the binding's into the device, unless its router is at home."""
+        self._last[binding.home_address] = binding
+        if binding.home_address not in self._native:
+            self._bind(binding)
+
+    def be_at_home(self, home_address: IPv6Address, on: bool) -> None:
+        """Send what is a binding's to the home link, or into the device as before."""
+        if on:
+            self._native.add(home_address)
+            self._unbind(home_address)
+            return
+        self._native.discard(home_address)
+        if home_address in self._last:
+            self._bind(self._last[home_address])
+
+    def _bind(self, binding: KernelBinding) -> None:
         networks: list[Network] = [host(binding.home_address), *binding.prefixes]
         if binding.home_address4 is not None:
             networks.append(host(binding.home_address4))
@@ -298,17 +404,22 @@ class AgentRouting:
         done = set()
         for route in wanted:
             known = route in before or route in self._orphans
-            if known or _attempt(self._rtnl.put_route, route):
+            if known or attempt(self._rtnl.put_route, route):
                 done.add(route)
             self._orphans.discard(route)
         for route in before - wanted:
-            _attempt(self._rtnl.remove_route, route)
+            attempt(self._rtnl.remove_route, route)
         self._bound[binding.home_address] = frozenset(done)
 
     def unbind(self, home_address: IPv6Address) -> None:
         """Take a binding's routes away."""
+        self._last.pop(home_address, None)
+        self._native.discard(home_address)
+        self._unbind(home_address)
+
+    def _unbind(self, home_address: IPv6Address) -> None:
         for route in self._bound.pop(home_address, ()):
-            _attempt(self._rtnl.remove_route, route)
+            attempt(self._rtnl.remove_route, route)
         # What could not be reached while its gateway was away can be now.
         self._put_at_home(self._wanted_at_home)
 
@@ -328,26 +439,26 @@ class AgentRouting:
                         Route(prefix, self._home_link, gateway=gateway, metric=_AT_HOME_METRIC)
                     )
         for route in self._at_home - wanted:
-            _attempt(self._rtnl.remove_route, route)
+            attempt(self._rtnl.remove_route, route)
         self._at_home &= wanted
         self._wanted_at_home = wanted
         self._put_at_home(wanted)
 
     def _put_at_home(self, routes: set[Route]) -> None:
         for route in routes - self._at_home:
-            if route in self._orphans or _attempt(self._rtnl.put_route, route, quiet=True):
+            if route in self._orphans or attempt(self._rtnl.put_route, route, quiet=True):
                 self._at_home.add(route)
             self._orphans.discard(route)
 
     def forget_orphans(self) -> None:
         """Remove a former daemon's routes that nothing needs any more."""
         for route in self._orphans:
-            _attempt(self._rtnl.remove_route, route)
+            attempt(self._rtnl.remove_route, route)
         self._orphans = set()
 
     def clear(self) -> None:
         """Remove everything."""
-        for home_address in list(self._bound):
+        for home_address in list(self._last):
             self.unbind(home_address)
         self.serve_at_home(())
         self.forget_orphans()
