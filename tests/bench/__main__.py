@@ -23,7 +23,12 @@ def _measured(
     kernel: Kernel, module: Path, out: Path, options: list[str], icount: bool, timeout: float
 ) -> table.Figures:
     machine = Machine(
-        kernel, out, icount=icount, timeout=timeout, environment={"DSMIP_KO": str(module)}
+        kernel,
+        out,
+        icount=icount,
+        skip_idle=icount,
+        timeout=timeout,
+        environment={"DSMIP_KO": str(module)},
     )
     code = machine.run(["python", "-m", "tests.bench.guest", *options])
     complaints = [line for line in machine.dmesg.splitlines() if COMPLAINT.search(line)]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from statistics import median
 from typing import Any
 
@@ -25,6 +26,8 @@ EXPLAINED = {
     "ip4": "dsmip: in IPv4",
     "ip6": "dsmip: in IPv6",
 }
+#: At most so many times charon's CPU for a handshake of IKEv2.
+HANDSHAKE_GOAL = 2.0
 #: Outage per move of UMIP, the Mobile IPv6 daemon that uses what the kernel has, in
 #: seconds, least and most of a router's moves between networks, on Linux 6.1 in the
 #: same kind of virtual machine: NEMO without IPsec, and with static ESP.
@@ -117,6 +120,39 @@ def verdicts(found: list[tuple[str, float, float, bool]]) -> str:
         f"{what:<42} goal {aim:.2f}, measured {got:.2f}: {'met' if met else 'MISSED'}"
         for what, aim, got, met in found
     )
+
+
+def handshakes(
+    figures: dict[str, list[float]],
+    count: int,
+    shown: dict[str, str],
+    answers: Mapping[str, Mapping[str, int]],
+) -> str:
+    """Return CPU ms of a handshake of "dsmipd" beside "charon", by round: median (least-most).
+
+    ``count`` handshakes made a round, ``shown`` is what to call them, ``answers``
+    is what came of the children and how often.
+    """
+    lines = [
+        f"{'responder':<16}{'handshakes':>12}{'CPU ms each':>24}{'per CPU second':>18}",
+        "-" * 70,
+    ]
+    for name, each in figures.items():
+        spread = f"{median(each):.3f} ({min(each):.3f}-{max(each):.3f})"
+        row = f"{shown.get(name, name):<16}{f'{len(each)} x {count}':>12}{spread:>24}"
+        lines.append(f"{row}{1000 / median(each):>18.0f}")
+    pairs = zip(figures["dsmipd"], figures["charon"], strict=True)
+    by_round = [ours / theirs for ours, theirs in pairs]
+    got = median(by_round)
+    verdict = "met" if got <= HANDSHAKE_GOAL else "MISSED"
+    lines.append(
+        f"CPU, ours to charon's: {got:.2f} ({min(by_round):.2f}-{max(by_round):.2f}), "
+        f"goal at most {HANDSHAKE_GOAL:.2f}: {verdict}"
+    )
+    for name, told in answers.items():
+        for answer, times in told.items():
+            lines.append(f"{f'child at {name}: {answer}, {times} times':.80}")
+    return "\n".join(lines)
 
 
 def handovers(report: dict[str, Any]) -> str:

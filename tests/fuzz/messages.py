@@ -124,6 +124,7 @@ MESSAGES: dict[type[mh.Message], st.SearchStrategy[mh.Message]] = {
     mh.HomeAgentSwitch: st.builds(
         mh.HomeAgentSwitch, st.lists(v6, max_size=20).map(tuple), options=option_lists()
     ),
+    mh.Heartbeat: st.builds(mh.Heartbeat, u32, flag, flag, options=option_lists()),
     mh.BindingRevocationIndication: st.builds(
         mh.BindingRevocationIndication, u8, u16, flag, flag, flag, options=option_lists()
     ),
@@ -145,9 +146,10 @@ ND_OPTIONS: dict[type[icmp6.NdOption], st.SearchStrategy[icmp6.NdOption]] = {
     icmp6.AdvertisementInterval: st.builds(icmp6.AdvertisementInterval, u32),
     icmp6.HomeAgentInformation: st.builds(icmp6.HomeAgentInformation, u16, u16, flag),
     icmp6.SourceLinkLayerAddress: st.builds(icmp6.SourceLinkLayerAddress, octets(6, 6)),
+    icmp6.LinkMtu: st.builds(icmp6.LinkMtu, u32),
     icmp6.UnknownNdOption: st.builds(
         icmp6.UnknownNdOption,
-        st.sampled_from([2, 5, 24, 25, 253]),
+        st.sampled_from([2, 14, 24, 25, 253]),
         st.integers(0, 20).flatmap(lambda n: octets(6 + 8 * n, 6 + 8 * n)),
     ),
 }
@@ -161,6 +163,7 @@ ICMP_MESSAGES: dict[type[icmp6.IcmpMessage], st.SearchStrategy[icmp6.IcmpMessage
     icmp6.MobilePrefixAdvertisement: st.builds(
         icmp6.MobilePrefixAdvertisement, u16, flag, flag, nd_options
     ),
+    icmp6.RouterSolicitation: st.builds(icmp6.RouterSolicitation, nd_options),
     icmp6.RouterAdvertisement: st.builds(
         icmp6.RouterAdvertisement,
         u8,

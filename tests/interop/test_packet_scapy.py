@@ -20,7 +20,7 @@ HOME = IPv6Address("2001:db8:1::100")
 AGENT = IPv6Address("2001:db8:1::1")
 CARE_OF = IPv6Address("2001:db8:2::200")
 
-few = settings(max_examples=60, deadline=None, derandomize=True)
+few = settings(max_examples=60)
 cookie = octets(8, 8)
 
 

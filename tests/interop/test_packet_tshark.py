@@ -120,6 +120,10 @@ UNREAD: list[opt.Option] = [
 COOKIE = bytes(range(8))
 MESSAGES: list[tuple[mh.Message, Fields]] = [
     (mh.BindingRefreshRequest(), {"mip6.mhtype": ["0"]}),
+    (
+        mh.Heartbeat(0x01020304, response=True),
+        {"mip6.hb.seqnr": ["16909060"], "mip6.hb.r_flag": ["1"], "mip6.hb.u_flag": ["0"]},
+    ),
     (mh.HomeTestInit(COOKIE), {"mip6.hoti.cookie": ["0x0001020304050607"]}),
     (mh.CareOfTestInit(COOKIE), {"mip6.coti.cookie": ["0x0001020304050607"]}),
     (
@@ -227,6 +231,10 @@ PREFIX_FIELDS = {
     "icmpv6.opt.prefix.preferred_lifetime": ["1800"],
 }
 ICMP: list[tuple[icmp6.IcmpMessage, Fields]] = [
+    (
+        icmp6.RouterSolicitation((icmp6.SourceLinkLayerAddress(bytes.fromhex("020000000001")),)),
+        {"icmpv6.type": ["133"], "icmpv6.opt.src_linkaddr": ["02:00:00:00:00:01"]},
+    ),
     (icmp6.HomeAgentDiscoveryRequest(5, True), {"icmpv6.mip6.identifier": ["5"]}),
     (
         icmp6.HomeAgentDiscoveryReply(5, (AGENT, CARE_OF), True),

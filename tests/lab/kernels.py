@@ -53,7 +53,7 @@ class Kernel:
     version: str
     vmlinux: Path
     initramfs: Path
-    modules: Path | None
+    modules: Path
     headers: Path
 
 
@@ -122,15 +122,14 @@ exec switch_root /new /dsmip-share/init
 """
 
 
-def _make_initramfs(target: Path, modules: Path | None) -> None:
+def _make_initramfs(target: Path, modules: Path) -> None:
     tree = target.with_suffix(".d")
     shutil.rmtree(tree, ignore_errors=True)
     for name in ("bin", "mod", "proc", "sys", "dev", "lower", "upper", "new"):
         (tree / name).mkdir(parents=True)
     shutil.copy("/usr/bin/busybox", tree / "bin" / "busybox")
     loaded = []
-    for name in BOOT_MODULES if modules else ():
-        assert modules is not None
+    for name in BOOT_MODULES:
         found = next(iter(modules.rglob(f"{name}.ko*")), None)
         if found is None:
             continue
@@ -232,6 +231,15 @@ def build_stock() -> None:
     _run("make", "-s", "olddefconfig", cwd=tree)
     print("building the kernel, this takes a while", flush=True)
     _run("make", "-j2", "vmlinux", "modules", cwd=tree)
+    _install_stock(tree)
+
+
+def _install_stock(tree: Path) -> Path:
+    """Let modprobe know what is built in, and find the rest; return where that stands."""
+    version = (tree / "include" / "config" / "kernel.release").read_text().strip()
+    target = tree / "installed"
+    _run("make", "-s", "modules_install", f"INSTALL_MOD_PATH={target}", cwd=tree)
+    return target / "lib" / "modules" / version
 
 
 def prepare(name: str) -> Kernel:
@@ -241,8 +249,8 @@ def prepare(name: str) -> Kernel:
             tree = stock_tree()
             if not (tree / "vmlinux").exists():
                 raise SystemExit("python -m tests.lab.kernels stock --kernel builds it first")
-            version = (tree / "include" / "config" / "kernel.release").read_text().strip()
-            vmlinux, modules, headers = tree / "vmlinux", None, tree
+            modules = _install_stock(tree)
+            version, vmlinux, headers = modules.name, tree / "vmlinux", tree
         else:
             known = _debian_installed if name == "6.1" else _debian_unpacked
             version, image, modules, headers = known()

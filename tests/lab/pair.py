@@ -3,18 +3,39 @@
 
 from __future__ import annotations
 
+import re
 import signal
-import subprocess
 from collections.abc import Mapping
 from typing import Any
 
-from .topology import HA4, HA6, HOA, HOA4, HOME, NET4, NET6, Topology, wait_for
+from .topology import (
+    CN4,
+    CN6,
+    HA4,
+    HA6,
+    HOA,
+    HOA4,
+    HOME,
+    LAN4,
+    LAN6,
+    NET4,
+    NET6,
+    Process,
+    Topology,
+    wait_for,
+)
 
 IDENTITY = "bus-17"
 KEY = "8f1d0c3ab5e27694d0f1a2b3c4d5e6f708192a3b4c5d6e7f8091a2b3c4d5e6f7"
+AGENT_IDENTITY = "ha.example.net"
+PSK = "0x" + KEY
+
+#: Options that give the router's entry keys from IKEv2 instead of static ones.
+IKEV2: Mapping[str, Any] = {"static_key": None, "keys": "ikev2", "psk": PSK}
 
 #: Where each interface of the router leads, unless a scenario says otherwise.
 UPLINKS = {"wan0": "v6", "wan1": "v4", "wan2": "nat", "wan3": HOME}
+NETWORK_OF = {network: wan for wan, network in UPLINKS.items()}
 
 
 def _toml(values: Mapping[str, Any]) -> str:
@@ -30,15 +51,27 @@ def _toml(values: Mapping[str, Any]) -> str:
     return "".join(f"{name} = {value(given)}\n" for name, given in values.items())
 
 
+def _given(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: option for name, option in values.items() if option is not None}
+
+
+def _ike(values: Mapping[str, Any] | None) -> str:
+    return f"[ike]\n{_toml(values)}" if values else ""
+
+
 def agent_configuration(
     net: Topology,
     *,
     router: Mapping[str, Any] | None = None,
     more: str = "",
+    ike: Mapping[str, Any] | None = None,
     keep_state: bool = True,
     **options: Any,
 ) -> str:
-    """Return the home agent's configuration; ``router`` changes the router's entry."""
+    """Return the home agent's configuration; ``router`` changes the router's entry.
+
+    An option that is None is left out; ``ike`` is the section of that name.
+    """
     agent: dict[str, Any] = {
         "addresses": [HA6, HA4],
         "interface": "home",
@@ -52,10 +85,15 @@ def agent_configuration(
         "prefixes": [NET6, NET4],
         "static_key": KEY,
     }
-    common = {"socket": net.socket("ha"), "keep_state": keep_state}
+    common = {
+        "socket": net.socket("ha"),
+        "state": str(net.directory / "ha-state"),
+        "keep_state": keep_state,
+    }
+    entry = _given(entry | dict(router or {}))
     return (
-        f"[globals]\n{_toml(common)}[home_agent]\n{_toml(agent | options)}"
-        f"[[home_agent.router]]\n{_toml(entry | dict(router or {}))}{more}"
+        f"[globals]\n{_toml(common)}{_ike(ike)}[home_agent]\n{_toml(_given(agent | options))}"
+        f"[[home_agent.router]]\n{_toml(entry)}{more}"
     )
 
 
@@ -63,6 +101,7 @@ def router_configuration(
     net: Topology,
     *,
     uplinks: Mapping[str, str] = UPLINKS,
+    ike: Mapping[str, Any] | None = None,
     keep_state: bool = True,
     **options: Any,
 ) -> str:
@@ -78,9 +117,12 @@ def router_configuration(
         "lan": ["lan0"],
         "static_key": KEY,
     } | options
-    given = {name: option for name, option in router.items() if option is not None}
-    common = {"socket": net.socket("mr"), "keep_state": keep_state}
-    text = f"[globals]\n{_toml(common)}[mobile_router]\n{_toml(given)}"
+    common = {
+        "socket": net.socket("mr"),
+        "state": str(net.directory / "mr-state"),
+        "keep_state": keep_state,
+    }
+    text = f"[globals]\n{_toml(common)}{_ike(ike)}[mobile_router]\n{_toml(_given(router))}"
     for wan, name in uplinks.items():
         text += f"[[mobile_router.uplink]]\n{_toml({'interface': wan, 'name': name})}"
     return text
@@ -95,17 +137,18 @@ class Pair:
             "ha": agent or agent_configuration(net),
             "mr": router or router_configuration(net),
         }
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.processes: dict[str, Process] = {}
 
     def start(self, *only: str) -> Pair:
         """Start both, or one of them, and wait until they answer."""
         for who in only or self.configurations:
-            self._launch(who)
+            self.launch(who)
         for who in only or self.configurations:
             self.answers(who)
         return self
 
-    def _launch(self, who: str) -> None:
+    def launch(self, who: str) -> None:
+        """Start one without waiting for it."""
         self.processes[who] = self.net.daemon(who, self.configurations[who])
 
     def answers(self, who: str) -> None:
@@ -116,7 +159,7 @@ class Pair:
             assert ended is None, f"the daemon of {who} ended with {ended}:\n{self.net.log(who)}"
             return bool(self.net.ask(who, "status"))
 
-        wait_for(there, 60, f"the daemon of {who}")
+        wait_for(there, 180, f"the daemon of {who}")
 
     def kill(self, who: str, how: int = signal.SIGKILL) -> None:
         """End a daemon."""
@@ -124,7 +167,7 @@ class Pair:
 
     def restart(self, who: str) -> None:
         """Start a daemon again after it was killed."""
-        self._launch(who)
+        self.launch(who)
         self.answers(who)
 
     def reconfigure(self, who: str, text: str) -> None:
@@ -164,6 +207,24 @@ class Pair:
         found: dict[str, Any] = wait_for(reached, seconds, f"{want} by {network}")
         return found
 
+    def unheard(self) -> None:
+        """Wait until the router repeats its update; fail if the home agent has taken any."""
+        wait_for(lambda: self.router()["attempts"] >= 2, 20, "a retransmission")
+        assert self.binding() is None
+        assert self.counter("mh_received") == 0
+
     def wait_state(self, word: str, seconds: float = 30) -> None:
         """Wait until the router says that it is in a state."""
         wait_for(lambda: self.router()["state"] == word, seconds, word)
+
+
+def reaches(net: Topology, namespace: str, address: str) -> bool:
+    """Tell whether a ping is answered; the first may wait for neighbours."""
+    command = ["ping", "-n", "-q", "-c", "3", "-i", "0.2", "-W", "2", address]
+    return re.search(r" [123] received", net.run(namespace, command, check=False)) is not None
+
+
+def all_ways(net: Topology) -> list[bool]:
+    """Return whether the mobile network is reached, and reaches, in both families."""
+    ways = (("cn", LAN6), ("cn", LAN4), ("lan", CN6), ("lan", CN4), ("cn", HOA))
+    return [reaches(net, *way) for way in ways]

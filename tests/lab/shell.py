@@ -22,7 +22,7 @@ def inside() -> None:
     """Be that shell, in the guest."""
     load_module()
     print("bringing up the networks and both daemons", flush=True)
-    with Topology("shell") as net:
+    with Topology("shell", executed=True) as net:
         pair = Pair(net).start()
         net.plug("wan0", "v6")
         pair.settled("v6")

@@ -213,6 +213,7 @@ REFUSED: dict[str, tuple[BindingUpdate, int]] = {
 }
 
 
+@pytest.mark.spec("M-032", "M-037", "N-042", "N-043", "N-044", "N-045", "N-046")
 def test_refused_with_the_status_that_the_rfc_names(pair: Pair, sender: Sender) -> None:
     before = pair.held()
     refused = dict.fromkeys((status for _, status in REFUSED.values()), 0)
@@ -241,6 +242,7 @@ def test_care_of_address_other_than_the_source(pair: Pair, sender: Sender) -> No
     assert (binding["care_of"]["address"], binding["nat"]) == (COA4, True)
 
 
+@pytest.mark.spec("M-034")
 def test_silently_dropped(pair: Pair, sender: Sender) -> None:
     """Messages that RFC 6275 has ignored: no answer, only a counter."""
     before = pair.held()
@@ -255,6 +257,7 @@ def test_silently_dropped(pair: Pair, sender: Sender) -> None:
     assert pair.held() == before
 
 
+@pytest.mark.spec("M-001", "M-002", "M-003", "M-004", "M-008")
 def test_damaged_messages(pair: Pair, sender: Sender) -> None:
     before = pair.held()
     good = octets(update(101))
@@ -298,6 +301,7 @@ def test_damaged_messages(pair: Pair, sender: Sender) -> None:
     assert pair.held() == before
 
 
+@pytest.mark.spec("M-005", "M-031")
 def test_large_and_repeated(pair: Pair, sender: Sender) -> None:
     """The largest message that fits is taken; the same again, or an older one, is not."""
     filler = [UnknownOption(200 + n, bytes(250)) for n in range(5)]
@@ -312,6 +316,7 @@ def test_large_and_repeated(pair: Pair, sender: Sender) -> None:
     assert (pair.binding() or {})["sequence"] == 103
 
 
+@pytest.mark.spec("D-058", "M-024", "M-060", "N-026")
 def test_forged_messages_do_not_get_in(pair: Pair, sender: Sender) -> None:
     before, received = pair.held(), pair.counter("mh_received")
     message = octets(update(101, care_of=COA2))

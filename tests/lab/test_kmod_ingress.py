@@ -48,6 +48,7 @@ def wrap(kind: str, inner: bytes, source: str = "", port: int = PORT) -> bytes:
     return ip4(outer, HA4, 17, udp(outer, HA4, port, PORT, inner))
 
 
+@pytest.mark.spec("D-052", "M-085", "N-052")
 @pytest.mark.parametrize("kind", TUNNELS)
 def test_outer_source(world: World, kind: str) -> None:
     """Only the binding's own path brings its packets; another is told of, once in a while."""
@@ -79,6 +80,31 @@ def test_outer_source(world: World, kind: str) -> None:
     assert sink.get(0.1) is None
 
 
+@pytest.mark.spec("M-116", "N-014")
+@pytest.mark.parametrize("kind", TUNNELS)
+def test_router_hears_its_agent_alone(world: World, kind: str) -> None:
+    """Whoever else sends the router a tunnelled packet is not believed."""
+    world.bind(kind)
+    sink = world.sink(world.mr, LAN)
+    outsider = world.injector(world.core)
+    inner = datagram(CN, LAN)
+
+    def wrapped(source: str, source4: str) -> bytes:
+        if kind == "ip6":
+            return ip6(source, COA, 41, inner)
+        body = inner if kind == "ip4" else udp(source4, COA4, PORT, PORT, inner)
+        return ip4(source4, COA4, 41 if kind == "ip4" else 17, body)
+
+    with world.router.counting():
+        outsider.send(wrapped(HA, HA4))
+        assert sink.get() == (b"data", CN)
+    with world.router.counting(rx_wrong_source=2):
+        outsider.send(wrapped(STRANGER, STRANGER4))
+        outsider.send(wrapped(CN, CN4))
+    assert sink.get(0.2) is None
+
+
+@pytest.mark.spec("D-052")
 def test_outer_port(world: World) -> None:
     """A NAT that moved the mapping: not accepted, but reported with the new port."""
     world.bind("udp4")
@@ -103,6 +129,7 @@ def test_kind_must_fit(world: World) -> None:
         outsider.send(wrap("ip4", datagram(LAN, CN)))
 
 
+@pytest.mark.spec("N-024")
 @pytest.mark.parametrize("kind", TUNNELS)
 @pytest.mark.parametrize(
     "source",
@@ -131,6 +158,7 @@ def test_inner_source_of_no_router(world: World, kind: str, source: str) -> None
         outsider.send(wrap(kind, datagram(source, destination)))
 
 
+@pytest.mark.spec("N-024")
 @pytest.mark.parametrize(
     ("source", "destination"),
     [(LAN, "ff02::1"), (LAN, "fe80::1"), (LAN, "::1"), (LAN4, "127.0.0.1")],
@@ -142,6 +170,7 @@ def test_inner_destination_of_no_host(world: World, source: str, destination: st
         outsider.send(wrap("udp4", datagram(source, destination)))
 
 
+@pytest.mark.spec("D-052", "N-052")
 @pytest.mark.parametrize("kind", TUNNELS)
 @pytest.mark.parametrize(("source", "destination"), [("2001:db8:bad::1", CN), ("192.0.2.99", CN4)])
 def test_inner_source_of_nobody(world: World, kind: str, source: str, destination: str) -> None:
@@ -151,6 +180,7 @@ def test_inner_source_of_nobody(world: World, kind: str, source: str, destinatio
         outsider.send(wrap(kind, datagram(source, destination)))
 
 
+@pytest.mark.spec("D-052", "N-052")
 def test_inner_source_of_another_router(world: World) -> None:
     """One router's path does not bring another's packets."""
     world.bind("udp4")
@@ -167,6 +197,7 @@ def test_inner_source_of_another_router(world: World) -> None:
     assert events.wait("NEW_SOURCE")["home_address"] == other
 
 
+@pytest.mark.spec("N-015")
 def test_destination_not_ours(world: World) -> None:
     """The router takes only what goes to its own prefixes."""
     world.bind("udp4")

@@ -109,9 +109,10 @@ def test_bindings_change_under_traffic(world: World) -> None:
     assert reaches(world.mr, LAN, world.core, CN)
 
 
+@pytest.mark.parametrize("kind", ["udp4", "ip6"])
 @pytest.mark.parametrize("side", ["mr", "ha"])
-def test_namespace_deleted(world: World, side: str) -> None:
-    world.bind("udp4")
+def test_namespace_deleted(world: World, side: str, kind: str) -> None:
+    world.bind(kind)
     assert reaches(world.mr, LAN, world.core, CN)
     with both_ways(world):
         time.sleep(0.2)
@@ -157,9 +158,11 @@ def test_module_unloaded() -> None:
     load_module()
 
 
-def test_outer_namespace(quiet_kernel: None) -> None:
+@pytest.mark.parametrize("kind", ["udp4", "ip6"])
+def test_outer_namespace(quiet_kernel: None, kind: str) -> None:
     """A device made in one namespace and moved to another joins the two."""
     names = ("k-out", "k-in", "k-far")
+    one, other = (COA, "2001:db8:a::1") if kind == "ip6" else (COA4, "198.18.0.1")
     delete_namespaces(*names)
     run("".join(f"ip netns add {name};" for name in names))
     try:
@@ -168,11 +171,12 @@ def test_outer_namespace(quiet_kernel: None) -> None:
         ip_batch(
             "k-out",
             "link add near type veth peer name far netns k-far\n"
-            f"addr add {COA4}/24 dev near\nlink set near up",
+            f"addr add {COA4}/24 dev near\naddr add {COA}/64 dev near nodad\nlink set near up",
         )
         ip_batch(
             "k-far",
-            f"addr add 198.18.0.1/24 dev far\nlink set far up\nlink add mip0 type dsmip\n"
+            "addr add 198.18.0.1/24 dev far\naddr add 2001:db8:a::1/64 dev far nodad\n"
+            f"link set far up\nlink add mip0 type dsmip\n"
             f"link set mip0 up\naddr add {CN}/128 dev mip0 nodad\nroute add {LAN}/128 dev mip0",
         )
         link_add("k-in", "mip0", link_ns="k-out")
@@ -183,11 +187,9 @@ def test_outer_namespace(quiet_kernel: None) -> None:
         )
         near, far = Device("k-in"), Device("k-far")
         near.binding_set(
-            HOME, mobile=True, prefixes=[prefix("::/0")], paths=[path("udp4", COA4, "198.18.0.1")]
+            HOME, mobile=True, prefixes=[prefix("::/0")], paths=[path(kind, one, other)]
         )
-        far.binding_set(
-            HOME, prefixes=[prefix(f"{LAN}/128")], paths=[path("udp4", "198.18.0.1", COA4)]
-        )
+        far.binding_set(HOME, prefixes=[prefix(f"{LAN}/128")], paths=[path(kind, other, one)])
         assert reaches("k-in", LAN, "k-far", CN)
         assert reaches("k-far", CN, "k-in", LAN)
         # The outer side goes: the device stays, and sends nothing any more.

@@ -111,7 +111,7 @@ REFUSED = [
     ),
     (
         "unknown binding flag",
-        home() + attr("DSMIP_A_BINDING_FLAGS", u32(2)),
+        home() + attr("DSMIP_A_BINDING_FLAGS", u32(1 << 31)),
         "EINVAL",
         "reserved bit",
         "DSMIP_A_BINDING_FLAGS",

@@ -72,6 +72,7 @@ def at_router(kind: str) -> CareOf:
     return CareOf(IPv6Address(COA) if kind == "ip6" else IPv4Address(COA4), KIND[kind])
 
 
+@pytest.mark.spec("M-024", "M-041", "M-063", "M-113")
 @pytest.mark.parametrize("esp", [True, False])
 @pytest.mark.parametrize("kind", ["ip6", "udp4", "ip4"])
 def test_registration(world: World, kind: str, esp: bool) -> None:
@@ -147,6 +148,7 @@ def test_active_path(world: World, kind: str) -> None:
     assert got[0] == BA
 
 
+@pytest.mark.spec("D-042")
 def test_answer_to_another_port(world: World) -> None:
     """The agent's answer goes where the option says, whatever the binding knows."""
     world.bind_agent(path_at_agent("udp4"))
@@ -263,6 +265,7 @@ def test_forwarded_option(world: World) -> None:
     assert sink.get(0.2) is None
 
 
+@pytest.mark.spec("M-021", "M-022")
 def test_stranger(world: World) -> None:
     """A Home Address option on data, without a binding: dropped and told."""
     world.bind("udp4")
@@ -289,6 +292,7 @@ def test_stranger(world: World) -> None:
     assert sink.get() == (b"data", HOME)
 
 
+@pytest.mark.spec("M-020")
 @pytest.mark.parametrize(
     "home", ["ff02::1", "fe80::1", "::1", "::", "::ffff:192.0.2.1", HA], ids=str
 )
@@ -320,6 +324,7 @@ def test_damaged_home_address_option(world: World) -> None:
     assert agent.get() is not None
 
 
+@pytest.mark.spec("M-063")
 def test_update_from_anywhere(world: World) -> None:
     """A new care-of address is not known yet when it announces itself."""
     world.bind("udp4")
@@ -343,6 +348,7 @@ def test_update_from_anywhere(world: World) -> None:
         outsider.send(ip4(STRANGER4, HA4, 17, udp(STRANGER4, HA4, 50000, PORT, inner)))
 
 
+@pytest.mark.spec("M-115", "M-117")
 def test_wrong_routing_header(world: World) -> None:
     """RFC 6275 section 6.4: for our own home address, once, or not at all."""
     world.bind("ip6")
@@ -366,6 +372,31 @@ def test_wrong_routing_header(world: World) -> None:
         # A different care-of address of ours will do as well; one of others is forwarded.
         outsider.send(ip6(HA, HOME, ROUTING, whole + BA))
     assert reaches(world.mr, LAN, world.core, CN)
+
+
+@pytest.mark.spec("M-025")
+def test_routing_header_at_a_node_that_is_not_mobile(world: World) -> None:
+    """The agent has no home address of its own: dropped, and nobody is told."""
+    world.bind("ip6")
+    agent = world.mobility_socket(world.ha, HA)
+    sink = world.sink(world.ha, HA)
+    seen = world.capture(world.core, "toha")
+    outsider = world.injector(world.core)
+    rows = [
+        routing2_header(HOME, MH) + mobility(CN, HOME),
+        routing2_header(HOME, 17) + datagram(CN, HOME)[40:],
+        routing2_header(CN, 17) + datagram(CN, CN)[40:],
+        # Not even to an address that is its own.
+        routing2_header(HA, MH) + mobility(CN, HA),
+        routing2_header(HA, 17) + datagram(CN, HA)[40:],
+    ]
+    with world.agent.counting(rx_bad_routing=len(rows)):
+        for row in rows:
+            outsider.send(ip6(CN, HA, ROUTING, row))
+    assert agent.get(0.2) is None
+    assert sink.get(0.1) is None
+    errors = [p for p in seen.packets() if p[0] >> 4 == 6 and p[6] == 58 and p[40] < 128]
+    assert not errors
 
 
 def test_truncated_headers(world: World) -> None:

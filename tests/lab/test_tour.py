@@ -100,6 +100,7 @@ def test_no_packet_is_malformed(told: Told) -> None:
     ] == []
 
 
+@pytest.mark.spec("M-113", "M-150")
 def test_update_over_ipv6_is_home_address_option_then_esp(told: Told) -> None:
     there = told.packets(":ethertype:ipv6:ipv6.dstopts:esp")
     assert len(there) >= 2
@@ -109,12 +110,14 @@ def test_update_over_ipv6_is_home_address_option_then_esp(told: Told) -> None:
         assert "0xc9" in row["ipv6.opt.type"].split(",")
 
 
+@pytest.mark.spec("M-041")
 def test_acknowledgement_over_ipv6_is_type_2_routing_header_then_esp(told: Told) -> None:
     back = told.packets(":ethertype:ipv6:ipv6.routing:esp")
     assert len(back) >= 2
     assert {row["ipv6.routing.type"] for row in back} == {"2"}
 
 
+@pytest.mark.spec("D-004", "D-006")
 def test_update_over_ipv4_is_udp_4191_ipv6_esp(told: Told) -> None:
     there = [row for row in told.packets(":ip:udp:ipv6:esp") if row["ipv6.src"] == HOA]
     assert len(there) >= 3
@@ -122,6 +125,7 @@ def test_update_over_ipv4_is_udp_4191_ipv6_esp(told: Told) -> None:
         assert (row["ip.dst"], row["ipv6.dst"], row["udp.dstport"]) == (HA4, HA6, "4191")
 
 
+@pytest.mark.spec("D-058", "N-026")
 def test_nothing_of_signalling_is_in_clear(told: Told) -> None:
     assert [row for row in told.rows if "mipv6" in row["frame.protocols"]] == []
 

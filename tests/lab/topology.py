@@ -21,20 +21,25 @@ import os
 import re
 import shutil
 import signal
+import socket
+import struct
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeAlias
 
 from dsmip.service.client import Client, ClientError
 from pyroute2 import IPRoute
 
-from .kmodlib import inside
+from .forked import Forked
+from .kmodlib import inside, sysctl
 
 OUT = Path(os.environ.get("DSMIP_OUT", "build/lab"))
+
+Process: TypeAlias = subprocess.Popen[bytes] | Forked
 
 HA6, HA4 = "2001:db8:1::1", "198.51.100.1"
 HOA, HOA4 = "2001:db8:1::100", "198.51.100.100"
@@ -42,6 +47,8 @@ CN6, CN4 = "2001:db8:c::2", "192.0.2.2"
 NET6, NET4 = "2001:db8:100::/56", "203.0.113.0/28"
 LAN6, LAN4 = "2001:db8:100::2", "203.0.113.2"
 WANS = ("wan0", "wan1", "wan2", "wan3")
+#: An EtherType of IEEE 802 for experiments: no stack listens to it.
+_EXPERIMENTAL = 0x88B5
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,14 +119,17 @@ class Topology:
     is where captures and logs are kept when the scenario fails.
     """
 
-    def __init__(self, name: str, rtt_ms: float = 20) -> None:
+    def __init__(self, name: str, rtt_ms: float = 20, executed: bool = False) -> None:
         self.name = name
+        self.executed = executed
+        self._numbers = itertools.count()
         self.rtt_ms = rtt_ms
         self.directory = Path("/tmp/lab") / name
-        self.processes: list[subprocess.Popen[bytes]] = []
+        self.processes: list[Process] = []
         self.where: dict[str, str] = {}
         self.failed = False
         self._sockets: dict[str, IPRoute] = {}
+        self._captures: dict[Path, tuple[str, str]] = {}
 
     # --- up and down -------------------------------------------------------------
 
@@ -151,7 +161,7 @@ class Topology:
         self._delete_namespaces()
         if self.failed:
             kept = OUT / self.name
-            shutil.copytree(self.directory, kept, dirs_exist_ok=True)
+            shutil.copytree(self.directory, kept, dirs_exist_ok=True, ignore=_sockets)
 
     @staticmethod
     def _namespaces() -> list[str]:
@@ -166,63 +176,77 @@ class Topology:
         self._delete_namespaces()
         self.shell(None, "\n".join(f"ip netns add {name}" for name in self._namespaces()))
         forward = "sysctl -qw net.ipv6.conf.all.forwarding=1 net.ipv4.ip_forward=1\n"
-        quiet = (
-            "sysctl -qw net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0\n"
-            "ip link set lo up\n"
-        )
-        half = self.rtt_ms / 2
+        loopback = "ip link set lo up\n"
+        # Interfaces take their default when they are moved in.
+        no_dad = "net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0"
+        for name in self._namespaces():
+            if name != "mr":
+                self.shell(name, f"sysctl -qw {no_dad}\n")
         self.shell(
             "core",
-            quiet
-            + forward
+            forward
+            + loopback
             + self._veth("cn", "cn", "eth0")
             + "ip addr add 2001:db8:c::1/64 dev cn\nip addr add 192.0.2.1/24 dev cn\n"
-            + self._veth("ha", "ha", "core")
+            + self._long_link()
             + "ip addr add 2001:db8:f:1::1/64 dev ha\nip addr add 198.18.1.1/24 dev ha\n"
-            + f"tc qdisc add dev ha root netem delay {half}ms limit 10000\n"
             + "ip route add 2001:db8:1::/64 via 2001:db8:f:1::2\n"
             + "ip route add 2001:db8:100::/40 via 2001:db8:f:1::2\n"
             + "ip route add 198.51.100.0/24 via 198.18.1.2\n"
             + "ip route add 203.0.113.0/24 via 198.18.1.2\n"
-            + "".join(self._core_side(name, access) for name, access in ACCESS.items()),
+            + "".join(self._core_side(name, access) for name, access in ACCESS.items())
+            + self._delay("ha"),
         )
         self.shell(
             "cn",
-            quiet + "ip link set eth0 up\nip addr add 2001:db8:c::2/64 dev eth0\n"
+            loopback + "ip link set eth0 up\nip addr add 2001:db8:c::2/64 dev eth0\n"
             "ip addr add 192.0.2.2/24 dev eth0\nip route add default via 2001:db8:c::1\n"
             "ip route add default via 192.0.2.1\n",
         )
         self.shell(
             "ha",
-            quiet + forward + "ip link add home address 02:00:00:00:00:01 "
+            forward + loopback + "ip link add home address 02:00:00:00:00:01 "
             "type bridge mcast_snooping 0\nip link set home up\n"
             "ip link set core up\nip addr add 2001:db8:f:1::2/64 dev core\n"
             "ip addr add 198.18.1.2/24 dev core\nip addr add 2001:db8:1::1/64 dev home\n"
             "ip addr add 198.51.100.1/24 dev home\nip route add default via 2001:db8:f:1::1\n"
-            "ip route add default via 198.18.1.1\n"
-            f"tc qdisc add dev core root netem delay {half}ms limit 10000\n",
+            "ip route add default via 198.18.1.1\n" + self._delay("core"),
         )
         for name, access in ACCESS.items():
-            self.shell(name, quiet + forward + self._access_side(name, access))
+            self.shell(name, forward + loopback + self._access_side(name, access))
         wans = "".join(
             f"ip link add {wan} type veth peer name {wan}p\n"
             f"ip link set {wan}p netns core\n"
-            f"sysctl -qw net.ipv6.conf.{wan}.accept_ra=2\nip link set {wan} up\n"
+            f"ip link set {wan} up\n"
             for wan in WANS
         )
         self.shell(
             "mr",
-            "ip link set lo up\n" + forward + wans + "ip link add lan0 type veth peer name eth0\n"
+            "sysctl -qw net.ipv6.conf.default.accept_ra=2\n"
+            + forward
+            + "ip link set lo up\n"
+            + wans
+            + "ip link add lan0 type veth peer name eth0\n"
+            # A vehicle's own network was up before: its hosts are found from the first.
+            "ip link set lan0 addrgenmode none\n"
             "ip link set eth0 netns lan\nip link set lan0 up\n"
+            "ip addr add fe80::1/64 dev lan0 nodad\n"
             "ip addr add 2001:db8:100::1/64 dev lan0 nodad\nip addr add 203.0.113.1/28 dev lan0\n",
         )
         self.shell(
             "lan",
-            quiet + "ip link set eth0 up\nip addr add 2001:db8:100::2/64 dev eth0\n"
+            loopback + "ip link set eth0 up\nip addr add 2001:db8:100::2/64 dev eth0\n"
             "ip addr add 203.0.113.2/28 dev eth0\nip route add default via 2001:db8:100::1\n"
             "ip route add default via 203.0.113.1\n",
         )
         self._advertise()
+
+    def _long_link(self) -> str:
+        """Lay the link between the core and the home agent."""
+        return self._veth("ha", "ha", "core")
+
+    def _delay(self, interface: str) -> str:
+        return f"tc qdisc add dev {interface} root netem delay {self.rtt_ms / 2}ms limit 10000\n"
 
     @staticmethod
     def _veth(here: str, other: str, there: str) -> str:
@@ -266,10 +290,11 @@ class Topology:
     def _advertise(self) -> None:
         for name, access in ACCESS.items():
             if access.prefix6:
-                self._radvd(name, "acc", f"{access.prefix6}::/64", home=False)
-        self._radvd("ha", "home", f"{HA6}/64", home=True)
+                self.advertise(name, "acc", f"{access.prefix6}::/64")
+        self.advertise("ha", "home", f"{HA6}/64", home=True)
 
-    def _radvd(self, namespace: str, interface: str, prefix: str, home: bool) -> None:
+    def advertise(self, namespace: str, interface: str, prefix: str, home: bool = False) -> None:
+        """Start a router's advertisements, on the home link as a home agent."""
         onoff = "on" if home else "off"
         more = "\n  HomeAgentLifetime 1800; HomeAgentPreference 10;" if home else ""
         file = self.directory / f"radvd-{namespace}.conf"
@@ -287,21 +312,26 @@ class Topology:
     # --- running things ----------------------------------------------------------
 
     def shell(self, namespace: str | None, script: str) -> str:
-        """Run a shell script, stopping at the first failure; return its output."""
-        command = ["sh", "-e"]
-        if namespace:
-            command = ["ip", "netns", "exec", namespace, *command]
-        done = subprocess.run(
-            command,
-            input=_batched(script),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise RuntimeError(f"{namespace}: exit {done.returncode}\n{script}\n{done.stdout}")
-        return done.stdout
+        """Run a shell script, stopping at the first failure; return its output.
+
+        Each process costs 50 ms: what it starts with of ``sysctl`` and ``ip`` needs few.
+        """
+        printed = ""
+        lines = script.splitlines()
+        for kind, group in itertools.groupby(script.splitlines(), _kind):
+            if not namespace or not kind:
+                break
+            mine = list(group)
+            del lines[: len(mine)]
+            if kind == "sysctl":
+                _set_sysctls(namespace, mine)
+            else:
+                batch = "".join(line.removeprefix("ip ") + "\n" for line in mine)
+                printed += _piped(["ip", "-n", namespace, "-batch", "-"], batch)
+        if lines:
+            command = ["ip", "netns", "exec", namespace] if namespace else []
+            printed += _piped([*command, "sh", "-e"], _batched(lines))
+        return printed
 
     def run(self, namespace: str, command: Sequence[str], check: bool = True) -> str:
         """Run one command; return what it prints."""
@@ -333,7 +363,23 @@ class Topology:
         self.processes.append(process)
         return process
 
-    def stop(self, process: subprocess.Popen[bytes], how: int = signal.SIGTERM) -> None:
+    def python(
+        self, namespace: str, module: str, *arguments: str, log: str = "", **environment: str
+    ) -> Process:
+        """Start a Python program that goes on; its output is appended to ``log``.
+
+        Its imports cost it nothing, see ``forked``; where ``executed`` is set it is
+        started as a user would.
+        """
+        if self.executed:
+            command = ["python", "-m", module, *arguments]
+            return self.start(namespace, command, log, **environment)
+        with (self.directory / log if log else Path(os.devnull)).open("ab") as target:
+            process = Forked(namespace, module, arguments, target.fileno(), environment)
+        self.processes.append(process)
+        return process
+
+    def stop(self, process: Process, how: int = signal.SIGTERM) -> None:
         """End a started process and wait for it."""
         if process.poll() is None:
             process.send_signal(how)
@@ -348,13 +394,30 @@ class Topology:
     def capture(self, namespace: str, interface: str = "any") -> Path:
         """Record packets from now on; the file is complete when the topology closes."""
         file = self.directory / f"{namespace}-{interface}.pcap"
+        if file in self._captures:
+            file = file.with_stem(f"{file.stem}-{len(self._captures)}")
         process = self.start(
             namespace,
-            ["tcpdump", "-i", interface, "-U", "-w", str(file), "-Z", "root"],
+            ["tcpdump", "--immediate-mode", "-i", interface, "-U", "-w", str(file), "-Z", "root"],
             log="tcpdump.log",
         )
         wait_for(lambda: file.exists() and file.stat().st_size >= 24, 10, "tcpdump")
         assert process.poll() is None
+        self._captures[file] = namespace, interface
+        return file
+
+    def captured(self, file: Path) -> Path:
+        """Return the file of a capture when all that has passed until now is in it.
+
+        tcpdump writes a little later; a frame of our own, which it sees after all others,
+        tells when it has.
+        """
+        namespace, interface = self._captures[file]
+        mark = os.urandom(16)
+        with inside(namespace), socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sender:
+            sender.bind(("lo" if interface == "any" else interface, _EXPERIMENTAL))
+            sender.send(bytes(12) + struct.pack("!H", _EXPERIMENTAL) + mark)
+        wait_for(lambda: mark in file.read_bytes(), 10, "what tcpdump has seen")
         return file
 
     # --- the story ------------------------------------------------------------------
@@ -466,15 +529,13 @@ class Topology:
 
     # --- daemons ----------------------------------------------------------------------
 
-    def daemon(self, namespace: str, configuration: str) -> subprocess.Popen[bytes]:
+    def daemon(self, namespace: str, configuration: str, *more: str) -> Process:
         """Start dsmipd with a TOML configuration; its log is NAMESPACE.log."""
         file = self.directory / f"{namespace}.toml"
         file.write_text(configuration)
-        return self.start(
-            namespace,
-            ["python", "-m", "dsmip.service.daemon", "--config", str(file)],
-            log=f"{namespace}.log",
-        )
+        words = ("--config", str(file), *more)
+        module = "dsmip.service" if self.executed else "dsmip.service.dsmipd"
+        return self.python(namespace, module, *words, log=f"{namespace}.log")
 
     def socket(self, namespace: str) -> str:
         """Return the control socket for configurations and commands."""
@@ -482,8 +543,13 @@ class Topology:
 
     def dsmip(self, namespace: str, *words: str, check: bool = True) -> str:
         """Run the ``dsmip`` command against a daemon."""
-        command = ["python", "-m", "dsmip.cli", "--socket", self.socket(namespace), *words]
-        return self.run(namespace, command, check=check)
+        file = f"cli-{next(self._numbers)}.txt"
+        words = ("--socket", self.socket(namespace), *words)
+        code = self.python(namespace, "dsmip.cli", *words, log=file).wait()
+        printed = (self.directory / file).read_text()
+        if check and code:
+            raise RuntimeError(f"{namespace}: dsmip {' '.join(words)}: {printed}")
+        return printed
 
     def dsmip_json(self, namespace: str, *words: str) -> dict[str, Any]:
         """Run it with ``--json``; return what it says."""
@@ -507,14 +573,46 @@ class Topology:
         return file.read_text(errors="replace") if file.exists() else ""
 
 
+def _sockets(directory: str, names: list[str]) -> list[str]:
+    """Return what cannot be copied: a daemon that was killed leaves its socket."""
+    return [name for name in names if Path(directory, name).is_socket()]
+
+
 def _is_plain_ip(line: str) -> bool:
     return re.match("ip ([a-mo-z]|netns add)", line) is not None
 
 
-def _batched(script: str) -> str:
-    """Let one process do what follows each other as ``ip`` commands: each costs 50 ms."""
+def _kind(line: str) -> str:
+    """Return "ip" or "sysctl" for what needs no shell."""
+    if line.startswith("sysctl -qw ") and not re.search(r"['\"$|;&<>]", line):
+        return "sysctl"
+    return "ip" if re.match(r"ip [a-mo-z][^'\"$|;&<>]*$", line) else ""
+
+
+def _set_sysctls(namespace: str, lines: list[str]) -> None:
+    words = [word for line in lines for word in line.removeprefix("sysctl -qw ").split()]
+    settings = dict(word.split("=", 1) for word in words)
+    sysctl(namespace, {name.replace(".", "/"): value for name, value in settings.items()})
+
+
+def _piped(command: list[str], text: str) -> str:
+    done = subprocess.run(
+        command,
+        input=text,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)}: exit {done.returncode}\n{text}\n{done.stdout}")
+    return done.stdout
+
+
+def _batched(script: list[str]) -> str:
+    """Let one process do what follows each other as ``ip`` commands."""
     out: list[str] = []
-    for plain, lines in itertools.groupby(script.splitlines(), _is_plain_ip):
+    for plain, lines in itertools.groupby(script, _is_plain_ip):
         if plain:
             batch = "\n".join(line.removeprefix("ip ") for line in lines)
             out.append(f"ip -batch - <<'END'\n{batch}\nEND")
@@ -524,15 +622,22 @@ def _batched(script: str) -> str:
 
 
 def wait_for(condition, seconds: float, what: str, step: float = 0.05):  # type: ignore[no-untyped-def]
-    """Return the first true value of ``condition``; fail after some seconds."""
+    """Return the first true value of ``condition``; fail after some seconds.
+
+    A condition that raises is not true yet: what it looks for is not there, or two of
+    it are for a moment. What can never become true again is an ``AssertionError``.
+    """
     end = time.monotonic() + seconds
     while True:
-        with contextlib.suppress(RuntimeError, json.JSONDecodeError, OSError):
+        why: Exception | None = None
+        try:
             value = condition()
             if value:
                 return value
+        except (RuntimeError, LookupError, json.JSONDecodeError, OSError) as error:
+            why = error
         if time.monotonic() > end:
-            raise AssertionError(f"{what}: not within {seconds} s")
+            raise AssertionError(f"{what}: not within {seconds} s") from why
         time.sleep(step)
 
 

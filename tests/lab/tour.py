@@ -18,8 +18,10 @@ from typing import Any
 
 from .kmodlib import load_module
 from .pair import UPLINKS, Pair
+from .protection import handshakes, load_ciphers, pair_with
 from .report import Flow, Move, document, table, timeline
-from .topology import HOME, LAN4, LAN6, OUT, Topology
+from .states import states
+from .topology import HA6, HOA, HOME, LAN4, LAN6, OUT, Topology, wait_for
 from .traffic import Traffic
 
 
@@ -27,21 +29,34 @@ class Tour:
     """The story, step by step; ``say`` gets a line at each.
 
     ``pause`` is how many seconds each step is watched, ``rate`` the UDP packets a
-    second of each flow; the transfer is in proportion.
+    second of each flow; the transfer is in proportion. ``secure`` is the form of
+    payload protection with keys from IKEv2, "" for static keys and signalling
+    alone; ``migrate`` whether XFRM_MIGRATE may be used.
     """
 
-    #: ``rate`` is UDP packets a second; the transfer is in proportion.
     def __init__(
-        self, net: Topology, say: Callable[[str], None], pause: float = 4.0, rate: float = 100
+        self,
+        net: Topology,
+        say: Callable[[str], None],
+        pause: float = 4.0,
+        rate: float = 100,
+        secure: str = "",
+        migrate: str = "auto",
     ) -> None:
         self.net = net
-        self.pair = Pair(net)
+        self.secure = secure
+        if secure:
+            self.pair = pair_with(net, ike={"migrate": migrate}, payload=secure)
+        else:
+            self.pair = Pair(net)
         self.say = say
         self.pause = pause
         self.rate = rate
         self.moves: list[Move] = []
         self.flows: list[Flow] = []
         self.began = time.monotonic()
+        self.first_spis: set[int] = set()
+        self.begun = 0
 
     def run(self) -> None:
         """Make the whole tour."""
@@ -52,6 +67,12 @@ class Tour:
         self.pair.settled("v6")
         self._tell("the router is registered from the IPv6 network; dsmip status says:\n")
         self.say(textwrap.indent(net.dsmip("mr", "status"), "    "))
+        if self.secure:
+            wait_for(lambda: len(states(net, "mr")) >= 4, 30, "SAs of the payload")
+            self.first_spis = {state.spi for state in states(net, "mr")}
+            # An IPv4 address may come first: IKE begins anew from a better one.
+            self.begun = self._handshakes()
+            self.say(textwrap.indent(net.dsmip("mr", "ike", "status"), "    "))
         traffic = Traffic(net)
         traffic.flow("udp6", LAN6, self.rate)
         traffic.flow("udp4", LAN4, self.rate)
@@ -61,10 +82,16 @@ class Tour:
         self._move("v6 -> v4", "wan0", "wan1")
         self._move("v4 -> nat", "wan1", "wan2")
         self._move("nat -> v6", "wan2", "wan0")
-        self._step("home agent killed", "", self._restart_agent)
+        if not self.secure:
+            self._step("home agent killed", "", self._restart_agent)
         self._move("v6 -> nat", "wan0", "wan2")
         self._step("NAT loses mappings", "", net.nat_forget)
         self._move("nat -> home", "wan2", "wan3")
+        if self.secure:
+            self._move("home -> v6", "wan3", "wan0")
+            self._count_handshakes()
+            # Keys never leave the process, so a new one must shake hands again.
+            self._step("home agent killed", "", self._restart_agent)
         self.flows = traffic.finish()
 
     # --- steps ---------------------------------------------------------------------
@@ -99,6 +126,35 @@ class Tour:
         time.sleep(self.pause)
         move.end = time.monotonic()
         self.moves.append(move)
+        if self.secure and move.wire_kind:
+            self._tell_associations()
+
+    def _tell_associations(self) -> None:
+        found = [
+            state
+            for state in states(self.net, "mr")
+            if {HOA, HA6} != {state.source, state.destination}
+        ]
+        for state in found:
+            ports = state.encapsulation
+            encapsulated = f" in UDP {ports[0]} -> {ports[1]}" if ports else ""
+            where = f"{state.source} -> {state.destination}{encapsulated}"
+            self._tell(f"  payload SA {state.spi:#010x}: {where}")
+        if not found:
+            self._tell("  no payload SA between care-of address and home agent")
+
+    def _handshakes(self) -> int:
+        return handshakes(self.net.directory / "core-ha.pcap")
+
+    def _count_handshakes(self) -> None:
+        count = self._handshakes()
+        kept = self.first_spis <= {state.spi for state in states(self.net, "mr")}
+        self._tell(
+            f"IKE_SA_INIT seen on the wire: {self.begun} before the tour, still {count} after it; "
+            f"the kernel's SAs are {'the first ones, moved' if kept else 'NOT the first ones'}"
+        )
+        if count != self.begun or not kept:
+            raise AssertionError(f"{count - self.begun} handshakes, first SAs kept: {kept}")
 
     def _restart_agent(self) -> None:
         before = self.net.dsmip_json("ha", "bindings")
@@ -151,6 +207,8 @@ def _identities(bindings: dict[str, Any]) -> list[tuple[Any, ...]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rtt", type=float, default=20, help="ms between core and home agent")
+    parser.add_argument("--secure", choices=("inside", "rfc4877"), default="")
+    parser.add_argument("--migrate", choices=("auto", "off"), default="auto")
     options = parser.parse_args()
     kernel = Path("/proc/sys/kernel/osrelease").read_text().strip()
 
@@ -159,8 +217,10 @@ def main() -> None:
 
     say(f"kernel {kernel}; bringing up home agent, mobile router and five access networks")
     load_module()
-    with Topology("demo", rtt_ms=options.rtt) as net:
-        tour = Tour(net, say)
+    if options.secure:
+        load_ciphers()
+    with Topology("demo", rtt_ms=options.rtt, executed=True) as net:
+        tour = Tour(net, say, secure=options.secure, migrate=options.migrate)
         try:
             tour.run()
         except BaseException:

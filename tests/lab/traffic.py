@@ -33,7 +33,7 @@ class Stop(Exception):
     """SIGTERM arrived."""
 
 
-def _receive(port: int) -> dict[str, Any]:
+def _receive(port: int, quiet: bool) -> dict[str, Any]:
     arrivals: list[tuple[float, int]] = []
     with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
@@ -42,8 +42,14 @@ def _receive(port: int) -> dict[str, Any]:
             while True:
                 data, source = sock.recvfrom(2048)
                 arrivals.append((time.monotonic(), _PAYLOAD.unpack_from(data)[0]))
-                with contextlib.suppress(OSError):
-                    sock.sendto(data, source)
+                if not quiet:
+                    with contextlib.suppress(OSError):
+                        sock.sendto(data, source)
+        # What had arrived, though nobody had looked yet.
+        sock.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                arrivals.append((time.monotonic(), _PAYLOAD.unpack_from(sock.recv(2048))[0]))
     return {"arrivals": arrivals}
 
 
@@ -58,10 +64,11 @@ def _send(to: str, port: int, rate: float, size: int) -> dict[str, Any]:
             while True:
                 now = time.monotonic()
                 if now >= due:
-                    sent.append(now)
-                    packet = _PAYLOAD.pack(len(sent) - 1, now).ljust(size, b".")
+                    packet = _PAYLOAD.pack(len(sent), now).ljust(size, b".")
                     with contextlib.suppress(OSError):
                         sock.sendto(packet, (to, port))
+                    # Only now: what a signal keeps from being sent cannot be lost.
+                    sent.append(now)
                     due = max(due + 1 / rate, now - 1)
                 with contextlib.suppress(OSError):
                     while True:
@@ -103,6 +110,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--rate", type=float, default=100, help="packets or octets a second")
     parser.add_argument("--size", type=int, default=100, help="octets of a datagram")
+    parser.add_argument("--quiet", action="store_true", help="send nothing back")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
 
@@ -117,7 +125,7 @@ def main() -> None:
     result: dict[str, Any] = {}
     with contextlib.suppress(Stop):
         if options.what == "receive":
-            result = _receive(options.port)
+            result = _receive(options.port, options.quiet)
         elif options.what == "send":
             result = _send(options.to, options.port, options.rate, options.size)
         elif options.what == "tcp-receive":
@@ -137,16 +145,22 @@ class Traffic:
         self._port = 5000
 
     def _start(self, namespace: str, what: str, out: Path, *more: str) -> None:
-        command = ["python", "-m", "tests.lab.traffic", what, "--port", str(self._port)]
+        words = (what, "--port", str(self._port), "--out", str(out), *more)
         self._processes.append(
-            self.net.start(namespace, [*command, "--out", str(out), *more], log="traffic.log")
+            self.net.python(namespace, "tests.lab.traffic", *words, log="traffic.log")
         )
 
     def flow(
-        self, name: str, to: str, rate: float = 100, source: str = "cn", sink: str = "lan"
+        self,
+        name: str,
+        to: str,
+        rate: float = 100,
+        source: str = "cn",
+        sink: str = "lan",
+        quiet: bool = False,
     ) -> None:
-        """Start a UDP flow of ``rate`` packets a second."""
-        self._begin(name, False, "receive", "send", to, rate, source, sink)
+        """Start a UDP flow of ``rate`` packets a second; ``quiet``: nothing is sent back."""
+        self._begin(name, False, "receive", "send", to, rate, source, sink, quiet)
 
     def transfer(
         self, name: str, to: str, rate: float = 400_000, source: str = "cn", sink: str = "lan"
@@ -164,11 +178,12 @@ class Traffic:
         rate: float,
         source: str,
         sink: str,
+        quiet: bool = False,
     ) -> None:
         self._port += 1
         inward = self.net.directory / f"{name}-receiver.json"
         outward = self.net.directory / f"{name}-sender.json"
-        self._start(sink, receive, inward)
+        self._start(sink, receive, inward, *(["--quiet"] if quiet else []))
         self._wait_bound(sink)
         self._start(source, send, outward, "--to", to, "--rate", str(rate))
         wait_for(outward.exists, 20, "a sender")

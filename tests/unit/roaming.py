@@ -6,9 +6,10 @@ from __future__ import annotations
 import heapq
 import itertools
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import Protocol
 
 from dsmip.mobility.config import HomeAgentConfig, MobileRouterConfig
 from dsmip.mobility.effects import (
@@ -24,7 +25,7 @@ from dsmip.mobility.effects import (
     Uplink,
 )
 from dsmip.mobility.home_agent import HomeAgent
-from dsmip.mobility.mobile_router import MobileRouter
+from dsmip.mobility.multihomed import make_router
 from dsmip.mobility.ownership import Owner
 from dsmip.packet.careof import CareOf, WireKind
 from dsmip.packet.mobility import Message, build
@@ -98,6 +99,42 @@ class FakeKernel:
         )
 
 
+class Timed(Protocol):
+    """What all engines have."""
+
+    def next_timer(self) -> float | None: ...
+    def handle_timer(self, now: float) -> list[Effect]: ...
+
+
+class Passing(Protocol):
+    """A world with a clock, and messages on their way."""
+
+    now: float
+    queue: list[tuple[float, int, Callable[[], None]]]
+
+    def carry(self, who: str, effects: list[Effect]) -> None: ...
+
+
+def pass_time(world: Passing, engines: Mapping[str, Timed], seconds: float) -> None:
+    """Let timers ring and messages arrive, in order."""
+    end = world.now + seconds
+    for _ in range(200_000):
+        timers = [(engine.next_timer(), who) for who, engine in engines.items()]
+        due = [(at, who) for at, who in timers if at is not None]
+        if world.queue:
+            due.append((world.queue[0][0], "wire"))
+        if not due or min(due)[0] > end:
+            world.now = end
+            return
+        at, who = min(due)
+        world.now = max(at, world.now)
+        if who == "wire":
+            heapq.heappop(world.queue)[2]()
+        else:
+            world.carry(who, engines[who].handle_timer(world.now))
+    raise AssertionError("time does not pass")
+
+
 @dataclass
 class World:
     """Both engines, their kernels, and a wire that can lose, delay and repeat."""
@@ -119,8 +156,10 @@ class World:
         self.queue: list[tuple[float, int, Callable[[], None]]] = []
         self.kernel = {"ha": FakeKernel(), "mr": FakeKernel()}
         self.uplinks: tuple[Uplink, ...] = ()
+        #: Interfaces behind which nothing gets through, although they have carrier.
+        self.dead: set[int] = set()
         self.ha = HomeAgent(self.ha_config, self.now)
-        self.mr = MobileRouter(self.mr_config, self.now, sequence=7)
+        self.mr = make_router(self.mr_config, self.now, sequence=7)
         self.carry("ha", self.ha.start(self.now))
         self.carry("mr", self.mr.start(self.now))
 
@@ -133,24 +172,7 @@ class World:
 
     def run(self, seconds: float) -> None:
         """Let time pass."""
-        end = self.now + seconds
-        for _ in range(100_000):
-            timers = [("ha", self.ha.next_timer()), ("mr", self.mr.next_timer())]
-            due = [(at, who) for who, at in timers if at is not None]
-            if self.queue:
-                due.append((self.queue[0][0], "wire"))
-            if not due or min(due)[0] > end:
-                self.now = end
-                return
-            at, who = min(due)
-            self.now = max(at, self.now)
-            if who == "wire":
-                heapq.heappop(self.queue)[2]()
-            elif who == "ha":
-                self.carry("ha", self.ha.handle_timer(self.now))
-            else:
-                self.carry("mr", self.mr.handle_timer(self.now))
-        raise AssertionError("time does not pass")
+        pass_time(self, {"ha": self.ha, "mr": self.mr}, seconds)
 
     def carry(self, who: str, effects: list[Effect]) -> None:
         """Carry effects out in order."""
@@ -169,7 +191,7 @@ class World:
             self.ha = HomeAgent(self.ha_config, self.now, held)
             self.carry("ha", self.ha.start(self.now))
         else:
-            self.mr = MobileRouter(self.mr_config, self.now, held)
+            self.mr = make_router(self.mr_config, self.now, held)
             self.carry("mr", self.mr.start(self.now))
             self.carry("mr", self.mr.uplinks_changed(self.uplinks, self.now))
 
@@ -231,7 +253,7 @@ class World:
                 if u.interface == care_of.interface
                 for a in (*u.addresses6, *u.addresses4)
             ]
-            if care_of.address not in there:
+            if care_of.address not in there or care_of.interface in self.dead:
                 return None
         received = Received(
             build(effect.message, effect.source, effect.destination),
@@ -263,6 +285,8 @@ class World:
 
     def _reaches(self, care_of: CareOf) -> bool:
         for uplink in self.uplinks:
+            if uplink.interface in self.dead:
+                continue
             for address in (*uplink.addresses6, *uplink.addresses4):
                 kind = WireKind.IP6 if address.version == 6 else WireKind.UDP4
                 seen = self.outer(CareOf(ip_address(str(address)), kind))

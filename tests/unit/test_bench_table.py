@@ -19,7 +19,7 @@ RATES = {
     "ip6": 450.0,
 }
 CLOCK = {
-    kind: {"mbit": [rate, rate * 2], "pps": [rate * 10, rate * 20], "lost": [0, 0]}
+    kind: {"mbit": [rate, rate * 2], "pps": [rate * 10, rate * 20], "discarded": [0, 0]}
     for kind, rate in RATES.items()
 }
 COUNTED = {
@@ -88,3 +88,17 @@ def test_handovers_beside_umip() -> None:
     late = table.handovers({"rtt_ms": 20.0, "moves": [move | {"after_ms": 130.0}]})
     assert "longest 130 ms: MISSED" in late
     assert all(len(line) <= 80 for line in told.splitlines())
+
+
+def test_handshakes_beside_charon() -> None:
+    figures = {"dsmipd": [2.0, 3.0, 4.0], "charon": [2.0, 2.0, 2.0]}
+    answers = {"dsmipd": {"made": 900}, "charon": {f"refused ({'x' * 90})": 900}}
+    told = table.handshakes(figures, 300, {"charon": "charon 5.9.8"}, answers)
+    ours = row_of(told, "dsmipd").split()
+    assert ours == ["dsmipd", "3", "x", "300", "3.000", "(2.000-4.000)", "333"]
+    assert row_of(told, "charon 5.9.8").split()[-1] == "500"
+    assert "1.50 (1.00-2.00), goal at most 2.00: met" in told
+    assert "child at dsmipd: made, 900 times" in told
+    assert all(len(line) <= 80 for line in told.splitlines())
+    slower = figures | {"dsmipd": [4.1, 4.1, 4.1]}
+    assert "2.05 (2.05-2.05), goal at most 2.00: MISSED" in table.handshakes(slower, 300, {}, {})

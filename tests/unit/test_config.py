@@ -110,6 +110,16 @@ def test_manual_keys_are_each_others_mirror() -> None:
     assert one.rows[0].keys == other.rows[0].keys
 
 
+def test_services_of_a_router() -> None:
+    for names, expected in ((["ims", "voice"], ("ims", "voice")), ([], ())):
+        agent = parse(changed(AGENT, "home_agent.router.0.services", names)).home_agent
+        assert agent is not None
+        assert agent.engine.owners[0].services == expected
+    plain = parse(AGENT).home_agent
+    assert plain is not None
+    assert plain.engine.owners[0].services is None
+
+
 def test_both_roles_in_one_process() -> None:
     both = parse(AGENT | ROUTER)
     assert both.home_agent is not None
@@ -138,6 +148,10 @@ MISTAKES: list[tuple[dict[str, Any], str, object, str]] = [
     (AGENT, "home_agent.addresses", [], "at least 1"),
     (AGENT, "home_agent.prefixes", ["2001:db8:1::1/64"], "did you mean 2001:db8:1::/64?"),
     (AGENT, "home_agent.prefixes", ["::/0"], "not a default route"),
+    (AGENT, "home_agent.router.0.services", "ims", "a list"),
+    (ROUTER, "mobile_router.service", "", "1 to 255"),
+    (ROUTER, "mobile_router.service", "\u20ac" * 86, "255 octets"),
+    (AGENT, "home_agent.router.0.services", [1], "text"),
     (AGENT, "home_agent.prefixes", None, "is missing"),
     (AGENT, "home_agent.router", "bus", "array of tables"),
     (AGENT, "home_agent.router.0.identity", "", "1 to 255 printable"),

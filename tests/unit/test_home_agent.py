@@ -60,6 +60,7 @@ from tests.unit.roaming import (
     World,
 )
 
+LINK_LOCAL = IPv6Address("fe80::100")
 V6 = CareOf(COA6)
 UDP = CareOf(COA4, WireKind.UDP4, 4191)
 
@@ -110,6 +111,7 @@ def untouched(world: World) -> bool:
 # --- what is granted ------------------------------------------------------------------
 
 
+@pytest.mark.spec("N-051", "N-054")
 def test_registration_sets_up_forwarding_before_it_answers() -> None:
     """N-051, N-054."""
     world = World()
@@ -124,6 +126,7 @@ def test_registration_sets_up_forwarding_before_it_answers() -> None:
     assert (message.status, message.sequence, message.mobile_router) == (0, 1, True)
 
 
+@pytest.mark.spec("M-070")
 def test_lifetime_is_the_least_of_both() -> None:
     """M-065, M-070."""
     world = World()
@@ -138,6 +141,7 @@ def test_lifetime_is_the_least_of_both() -> None:
     assert message.lifetime == 2
 
 
+@pytest.mark.spec("D-042", "D-044", "M-041")
 def test_answer_goes_by_the_path_of_the_update() -> None:
     """M-041, D-042, D-044."""
     world = World()
@@ -155,6 +159,7 @@ def test_implicit_mode_binds_what_is_on_record() -> None:
     assert world.kernel["ha"].bindings[HOA].prefixes == (NET6, NET4)
 
 
+@pytest.mark.spec("N-047")
 def test_prefix_left_out_is_withdrawn() -> None:
     """N-003, N-047."""
     world = World()
@@ -165,6 +170,7 @@ def test_prefix_left_out_is_withdrawn() -> None:
     assert world.kernel["ha"].bindings[HOA].prefixes == (half,)
 
 
+@pytest.mark.spec("N-050")
 def test_plain_mobile_node_gets_no_prefix() -> None:
     """N-050."""
     world = World()
@@ -176,6 +182,7 @@ def test_plain_mobile_node_gets_no_prefix() -> None:
     assert not message.mobile_router
 
 
+@pytest.mark.spec("M-031", "M-032")
 @pytest.mark.parametrize("last", [0, 1, 15, 32767, 32768, 65535])
 def test_sequence_window(last: int) -> None:
     """M-031, M-032: l itself and the 32768 before it are refused, the rest taken."""
@@ -190,6 +197,7 @@ def test_sequence_window(last: int) -> None:
             assert message.sequence == last
 
 
+@pytest.mark.spec("M-071", "M-072", "M-073", "N-053")
 def test_removal_then_late_update() -> None:
     """M-071 to M-073, N-053."""
     world = World()
@@ -212,8 +220,9 @@ def test_lifetime_that_ends_ends_the_binding(world: World) -> None:
     assert HOA not in world.kernel["ha"].bindings
 
 
+@pytest.mark.spec("M-064")
 def test_duplicate_address_detection_comes_first() -> None:
-    """M-064: no answer before it, 134 if the address is taken; repeats wait too."""
+    """No answer before it, 134 if the address is taken; repeats wait too."""
     for unique, expected in ((True, 0), (False, 134)):
         world = World(replace(HA_CONFIG, home_link=True))
         effects = world.to_ha(update(1), V6)
@@ -235,6 +244,38 @@ def test_duplicate_address_detection_comes_first() -> None:
         assert proxies == expected_proxies
         # A refresh needs none.
         assert not unique or status(world.to_ha(update(3), V6)) == 0
+
+
+@pytest.mark.spec("M-064")
+@pytest.mark.parametrize("taken", [None, HOA, LINK_LOCAL])
+@pytest.mark.parametrize("first", [HOA, LINK_LOCAL])
+def test_both_addresses_are_looked_for_with_l(
+    taken: IPv6Address | None, first: IPv6Address
+) -> None:
+    """With L the link-local address has to be free as well; whichever answers first."""
+    world = World(replace(HA_CONFIG, home_link=True))
+    effects = world.to_ha(update(1, link_local=True), V6)
+    looked = [e.address for e in effects if isinstance(e, DetectDuplicate)]
+    assert looked == [HOA, LINK_LOCAL]
+    assert answer(effects) is None
+    other = LINK_LOCAL if first == HOA else HOA
+    before = len(world.effects)
+    for address in (first, other):
+        world.carry("ha", world.ha.duplicate_checked(address, address != taken, world.now))
+    effects = [e for _, e in world.effects[before:]]
+    assert status(effects) == (0 if taken is None else 134)
+    proxies = {e.address for e in effects if isinstance(e, Proxy) and e.on}
+    assert proxies == ({HOA, LINK_LOCAL} if taken is None else set())
+    assert bool(world.ha.bindings(world.now)) is (taken is None)
+
+
+@pytest.mark.spec("M-064")
+def test_one_of_two_free_addresses_is_not_enough() -> None:
+    world = World(replace(HA_CONFIG, home_link=True))
+    world.to_ha(update(1, link_local=True), V6)
+    effects = world.ha.duplicate_checked(HOA, True, world.now)
+    assert effects == []
+    assert not world.ha.bindings(world.now)
 
 
 def test_detection_that_hangs_does_not_hang_the_router() -> None:
@@ -263,6 +304,7 @@ def nat_option(effects: list[Effect]) -> NatDetection | None:
     return find(message.options, NatDetection)
 
 
+@pytest.mark.spec("D-041", "D-043", "D-051", "D-057")
 @pytest.mark.parametrize(
     ("came", "claimed", "flag", "config", "kind", "forced", "refresh"),
     [
@@ -291,6 +333,7 @@ def test_no_nat_option_over_ipv6(world: World) -> None:
     assert nat_option(world.to_ha(update(101), V6)) is None
 
 
+@pytest.mark.spec("D-045")
 def test_forced_udp_over_ipv6_is_refused(world: World) -> None:
     assert status(world.to_ha(update(101, force_udp=True), V6)) == 144
     assert untouched(world)
@@ -320,6 +363,7 @@ def test_new_source_of_data_is_asked_not_believed() -> None:
     assert world.kernel["ha"].active().remote_port == 41000
 
 
+@pytest.mark.spec("D-040", "D-046", "D-047", "D-048")
 @pytest.mark.parametrize(
     ("option", "expected"),
     [
@@ -350,6 +394,7 @@ def test_refused_ipv4_prefix_does_not_bind_everything_instead() -> None:
     assert world.kernel["ha"].bindings[HOA].prefixes == ()
 
 
+@pytest.mark.spec("D-040", "D-047")
 def test_addresses_from_the_pool_are_stable_and_run_out() -> None:
     """D-047; the pool at its limit and one past it."""
     owners = tuple(
@@ -399,6 +444,7 @@ BAD_UPDATES = [
 ]
 
 
+@pytest.mark.spec("N-043", "N-044", "N-045", "N-046")
 @pytest.mark.parametrize(
     ("options", "flags", "expected"),
     [row[1:] for row in BAD_UPDATES],
@@ -423,6 +469,7 @@ BAD_CARE_OF = [
 ]
 
 
+@pytest.mark.spec("M-037")
 @pytest.mark.parametrize("address", BAD_CARE_OF, ids=str)
 def test_impossible_care_of_addresses(world: World, address: IPv6Address) -> None:
     """M-037: multicast, link-local, loopback, none, mapped, ours, inside its own network."""
@@ -430,13 +477,14 @@ def test_impossible_care_of_addresses(world: World, address: IPv6Address) -> Non
     assert untouched(world)
 
 
-@pytest.mark.parametrize("address", ["224.0.0.1", "127.0.0.1", "169.254.1.1", str(HA4)])
+@pytest.mark.parametrize("address", ["127.0.0.1", "169.254.1.1", str(HA4)])
 def test_impossible_ipv4_care_of_addresses(world: World, address: str) -> None:
     came = CareOf(IPv4Address(address), WireKind.UDP4, 4191)
     assert status(world.to_ha(update(101, care_of=None), came)) == 174
     assert untouched(world)
 
 
+@pytest.mark.spec("M-041")
 def test_care_of_differs_from_the_source(world: World) -> None:
     """The protected one is bound, the answer goes to the source (M-036, M-041)."""
     effects = world.to_ha(update(101, care_of=COA6B), V6)
@@ -446,12 +494,14 @@ def test_care_of_differs_from_the_source(world: World) -> None:
     assert sent.care_of == V6
 
 
+@pytest.mark.spec("D-042")
 def test_over_ipv4_only_the_source_counts(world: World) -> None:
     """D-042: an alternate care-of address cannot redirect a tunnel in UDP."""
     world.to_ha(update(101, IPv4CareOfAddress(COA4), care_of=COA6B), UDP)
     assert world.kernel["ha"].active().remote == COA4
 
 
+@pytest.mark.spec("M-060")
 def test_in_clear_it_says_nothing(world: World) -> None:
     """M-060: no answer, no entry."""
     effects = world.to_ha(update(101, care_of=COA6B), CareOf(COA6B), protected=False)
@@ -460,6 +510,7 @@ def test_in_clear_it_says_nothing(world: World) -> None:
     assert untouched(world)
 
 
+@pytest.mark.spec("M-062")
 @pytest.mark.parametrize(
     ("home", "expected"),
     [("2001:db8:1::999", 133), ("2001:db8:9::1", 132)],
@@ -479,6 +530,7 @@ def test_one_router_cannot_speak_for_another(world: World) -> None:
     assert untouched(world)
 
 
+@pytest.mark.spec("M-034")
 def test_silent_drops(world: World) -> None:
     """M-033, M-034: a registration at a correspondent is not ours; nonces with H are wrong."""
     for message in (
@@ -490,6 +542,7 @@ def test_silent_drops(world: World) -> None:
     assert untouched(world)
 
 
+@pytest.mark.spec("M-005")
 def test_unknown_options_are_skipped(world: World) -> None:
     """M-005."""
     assert status(world.to_ha(update(101, UnknownOption(200, b"abc")), V6)) == 0
@@ -515,6 +568,7 @@ def test_truncated(world: World, length: int) -> None:
     assert untouched(world)
 
 
+@pytest.mark.spec("M-003", "M-004")
 def test_payload_proto_and_header_length_get_a_parameter_problem(world: World) -> None:
     """M-003, M-004."""
     bad = bytes((6,)) + GOOD[1:]
@@ -529,6 +583,7 @@ def test_payload_proto_and_header_length_get_a_parameter_problem(world: World) -
     assert (problem.code, problem.pointer) == (0, 1)
 
 
+@pytest.mark.spec("M-002", "M-009")
 def test_unknown_type_gets_a_binding_error_at_a_bounded_rate(world: World) -> None:
     """M-002, M-008, M-009."""
     bad = bytes((59, 0, 200, 0, 0, 0, 0, 0))
@@ -541,6 +596,7 @@ def test_unknown_type_gets_a_binding_error_at_a_bounded_rate(world: World) -> No
     assert (errors[0].message.status, errors[0].message.home_address) == (2, HOA)
 
 
+@pytest.mark.spec("M-021")
 def test_home_address_option_without_binding(world: World) -> None:
     world.effects.clear()
     path = Path(0, WireKind.RO, HA6, COA6B)
@@ -551,6 +607,7 @@ def test_home_address_option_without_binding(world: World) -> None:
     assert (error.message.status, error.message.home_address) == (1, home)
 
 
+@pytest.mark.spec("M-069")
 def test_cache_at_its_limit_and_one_past_it() -> None:
     world = World(replace(HA_CONFIG, bindings_max=1))
     assert status(world.to_ha(update(1), V6)) == 0

@@ -100,7 +100,10 @@ def test_files_stay_readable_in_one_sitting(suffix: str) -> None:
 
 
 def test_every_source_names_its_licence() -> None:
-    for top in ("pylib", "kmod", "tests"):
+    kinds = {".py", ".c", ".h", ".sh", ".js", ".mjs", ".css"}
+    for top in ("pylib", "kmod", "tests", "luci-app"):
         for path in (ROOT / top).rglob("*"):
-            if path.suffix in {".py", ".c", ".h", ".sh"} and not path.name.endswith(".mod.c"):
+            if "node_modules" in path.parts or path.name.endswith(".mod.c"):
+                continue
+            if path.suffix in kinds:
                 assert "SPDX-License-Identifier" in path.read_text()[:200], path

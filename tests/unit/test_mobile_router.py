@@ -10,7 +10,9 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address
 import pytest
 from dsmip.mobility.effects import (
     Attach,
+    DropBinding,
     HandoverMark,
+    Moved,
     Note,
     Path,
     Phase,
@@ -76,6 +78,7 @@ def answer(world: World, message: object, protected: bool = True) -> list:  # ty
 # --- registration -------------------------------------------------------------------
 
 
+@pytest.mark.spec("D-007", "M-150", "M-152", "N-002")
 def test_first_registration_over_ipv6() -> None:
     """M-150, N-003, D-007: A, H, R; the care-of address repeated; everything it owns."""
     world = World()
@@ -102,6 +105,7 @@ def test_first_registration_over_ipv6() -> None:
     assert view.problem == ""
 
 
+@pytest.mark.spec("D-004", "D-005")
 def test_ipv4_registration_shows_the_care_of_address(  # D-004, D-005
 ) -> None:
     world = World()
@@ -123,6 +127,7 @@ def test_ipv4_registration_shows_the_care_of_address(  # D-004, D-005
     }
 
 
+@pytest.mark.spec("D-010")
 def test_behind_a_nat_everything_goes_in_udp() -> None:
     """D-010, D-041, D-042."""
     world = World()
@@ -135,6 +140,7 @@ def test_behind_a_nat_everything_goes_in_udp() -> None:
     assert (path.remote, path.remote_port, path.kind) == (NAT4, 40000, WireKind.UDP4)
 
 
+@pytest.mark.spec("D-014")
 def test_keepalive_behind_a_nat_is_the_update_itself() -> None:
     """D-014: 110 s unless the home agent advises otherwise; none without a NAT."""
     world = World(
@@ -153,6 +159,7 @@ def test_keepalive_behind_a_nat_is_the_update_itself() -> None:
     assert len(world.sent("mr", BindingUpdate)) == 1
 
 
+@pytest.mark.spec("M-154", "M-155")
 def test_retransmission_backs_off_from_1_5_seconds() -> None:
     """M-154, M-155: 0, 1.5, 4.5, 10.5 ..., a new sequence number each time."""
     world = World(loss=1.0)
@@ -167,6 +174,7 @@ def test_retransmission_backs_off_from_1_5_seconds() -> None:
     assert sequences == list(range(8, 8 + len(sequences)))
 
 
+@pytest.mark.spec("M-154")
 def test_a_bound_router_waits_one_second() -> None:
     world = World()
     world.plug(uplink6())
@@ -179,6 +187,7 @@ def test_a_bound_router_waits_one_second() -> None:
     assert update_times(world, start) == [0, 1.0]
 
 
+@pytest.mark.spec("M-132")
 def test_no_more_than_three_updates_a_second() -> None:
     """M-132: a flapping link."""
     world = World(mr_config=replace(MR_CONFIG, hysteresis=0))
@@ -212,6 +221,7 @@ TOUR = [
 ]
 
 
+@pytest.mark.spec("M-164")
 def test_tour_through_all_networks_keeps_the_binding() -> None:
     world = World()
     for uplink in TOUR:
@@ -226,6 +236,7 @@ def test_tour_through_all_networks_keeps_the_binding() -> None:
     assert len(world.of("ha", PutBinding)) == len(TOUR)
 
 
+@pytest.mark.spec("M-164")
 def test_path_is_switched_before_the_update_and_never_missing() -> None:
     """M-164; the kernel must have a path for IPv4 signalling before it is sent."""
     world = World()
@@ -289,6 +300,7 @@ def test_operator_chooses_and_gives_back() -> None:
     assert world.kernel["mr"].active().local == COA6
 
 
+@pytest.mark.spec("D-001")
 def test_ipv6_that_does_not_answer_gives_way_to_ipv4() -> None:
     """D-001: three updates in vain, then IPv4."""
     world = World()
@@ -366,6 +378,7 @@ def test_hundred_handovers_stay_within_the_kernels_paths() -> None:
 # --- home -------------------------------------------------------------------------------
 
 
+@pytest.mark.spec("M-140", "N-022")
 def test_returning_home_and_leaving_again() -> None:
     """M-140, N-022: lifetime 0, from the home address, no prefix options; then away again."""
     world = World()
@@ -376,16 +389,25 @@ def test_returning_home_and_leaving_again() -> None:
     order = [type(e) for _, e in world.effects]
     assert order.index(Attach) < order.index(SendMessage)
     (sent,) = world.sent("mr", BindingUpdate)
-    assert sent.message.lifetime == 0
+    assert (sent.message.lifetime, sent.message.acknowledge, sent.message.home) == (0, True, True)
     assert (sent.source, sent.care_of, sent.interface) == (HOA, None, 9)
     assert not find_all(sent.message.options, MobileNetworkPrefix)
     world.run(1)
     assert world.mr.registration(world.now).state is State.HOME
     assert HOA not in world.kernel["ha"].bindings
     assert HOA not in world.kernel["mr"].bindings
+    # Protection goes when nothing comes into the tunnel any more.
+    for who, way in (("mr", Attach), ("ha", DropBinding)):
+        order = [type(e) for by, e in world.effects if by == who]
+        assert order.index(way) < order.index(Moved)
+    world.effects.clear()
     world.plug(uplink6())
     world.run(1)
     assert registered(world)
+    # Nothing goes into the tunnel before what protects it.
+    for who in ("mr", "ha"):
+        order = [type(e) for by, e in world.effects if by == who]
+        assert order.index(Moved) < order.index(PutBinding)
 
 
 def test_starting_at_home_registers_nothing() -> None:
@@ -399,6 +421,7 @@ def test_starting_at_home_registers_nothing() -> None:
 # --- answers ----------------------------------------------------------------------------
 
 
+@pytest.mark.spec("M-157")
 def test_sequence_is_taken_from_a_refusal() -> None:
     """M-157."""
     world = World()
@@ -437,8 +460,18 @@ def test_refusals_are_told_and_not_hammered(status: int) -> None:
     assert len(world.sent("mr", BindingUpdate)) == 1
 
 
+def test_who_asks_after_a_refusal_does_not_wait() -> None:
+    world = World(loss=1.0)
+    world.plug(uplink6())
+    sequence = world.sent("mr", BindingUpdate)[0].message.sequence
+    answer(world, BindingAcknowledgement(134, sequence, 0))
+    world.effects.clear()
+    world.carry("mr", world.mr.handover(None, world.now))
+    assert len(world.sent("mr", BindingUpdate)) == 1
+    assert world.mr.registration(world.now).state is State.REGISTERING
+
+
 def test_acknowledgement_without_r_is_no_service_for_a_router() -> None:
-    """N-006."""
     world = World(loss=1.0)
     world.plug(uplink6())
     sequence = world.sent("mr", BindingUpdate)[0].message.sequence
@@ -446,6 +479,7 @@ def test_acknowledgement_without_r_is_no_service_for_a_router() -> None:
     assert not registered(world)
 
 
+@pytest.mark.spec("M-159")
 def test_strange_acknowledgements_are_ignored() -> None:
     """M-159: not outstanding, not protected, repeated."""
     world = World(loss=1.0)
@@ -463,6 +497,7 @@ def test_strange_acknowledgements_are_ignored() -> None:
     assert world.mr.registration(world.now).remaining == pytest.approx(remaining - 5)
 
 
+@pytest.mark.spec("M-160")
 def test_lifetime_is_shortened_as_granted() -> None:
     """M-160."""
     world = World(loss=1.0)
@@ -473,6 +508,7 @@ def test_lifetime_is_shortened_as_granted() -> None:
     assert world.mr.registration(world.now).remaining == pytest.approx(39.5)
 
 
+@pytest.mark.spec("D-009")
 def test_refused_udp_is_given_up() -> None:
     """D-009."""
     world = World(loss=1.0, mr_config=replace(MR_CONFIG, force_udp=True))

@@ -72,6 +72,7 @@ def test_wrong_inputs_are_noticed() -> None:
     assert not auth.authorized(WIRE, KEY, CARE_OF, AGENT)
 
 
+@pytest.mark.spec("M-010")
 def test_padding_after_the_authenticator_is_refused() -> None:
     wire = bytearray(build(auth.authorize(UPDATE, KEY, CARE_OF, CORRESPONDENT)))
     wire[1] += 1

@@ -16,7 +16,7 @@ from tests.fuzz.messages import u16, u32, v4, v6
 V6 = IPv6Address("2001:db8:2::200")
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200)
 @given(
     care_of=st.builds(
         CareOf,
@@ -64,7 +64,7 @@ def test_damaged_headers_hold_nothing(octets: str) -> None:
     assert parse_header(bytes.fromhex(octets)) is None
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300)
 @given(data=st.binary(max_size=60))
 def test_any_octets(data: bytes) -> None:
     found = parse_header(data)

@@ -105,7 +105,7 @@ def test_packets_that_are_none() -> None:
         extension.home_form(b"\x45" + good[1:])
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300)
 @given(next_header=st.sampled_from([0, 43, 60]), payload=st.binary(max_size=80))
 def test_any_octets(next_header: int, payload: bytes) -> None:
     wire = packet(CARE_OF, AGENT, next_header, payload)

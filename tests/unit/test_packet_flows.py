@@ -83,7 +83,7 @@ def test_worked_octets(flow: FlowIdentification, octets: str) -> None:
     assert build(back) == wire
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300)
 @given(flow=OPTIONS[FlowIdentification])
 def test_selector_is_aligned(flow: FlowIdentification) -> None:
     wire = build(update(flow))

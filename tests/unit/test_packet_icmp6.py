@@ -59,7 +59,7 @@ def test_everything_has_a_strategy() -> None:
     assert set(ND_OPTIONS) == {*icmp6.OPTION_LAYOUTS, icmp6.UnknownNdOption}
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300)
 @given(message=any_icmp, source=v6, destination=v6)
 def test_round_trip(
     message: icmp6.IcmpMessage, source: IPv6Address, destination: IPv6Address
@@ -113,6 +113,7 @@ def test_refused(octets: str) -> None:
     assert type(caught.value) is Malformed
 
 
+@pytest.mark.spec("M-007")
 def test_reserved_bits_are_ignored_and_kept() -> None:
     for octets, message in (
         ("90000000 1234 7fff", icmp6.HomeAgentDiscoveryRequest(0x1234)),
@@ -151,7 +152,7 @@ def test_values_of_ours_that_do_not_fit(message: icmp6.IcmpMessage) -> None:
         icmp6.build(message)
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200)
 @given(data=st.binary(max_size=200), kind=st.sampled_from(sorted(icmp6.MESSAGE_CLASSES)))
 def test_any_octets(data: bytes, kind: int) -> None:
     wire = bytes((kind, 0)) + data

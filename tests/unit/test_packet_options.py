@@ -115,7 +115,7 @@ def test_every_option_has_a_strategy() -> None:
 
 
 @pytest.mark.parametrize("cls", list(OPTIONS), ids=lambda cls: cls.__name__)
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=100)
 @given(data=st.data(), shift=st.integers(0, 7))
 def test_option_round_trip_and_alignment(
     cls: type[opt.Option], data: st.DataObject, shift: int
@@ -137,7 +137,7 @@ def test_option_round_trip_and_alignment(
         assert at + 14 == len(wire)
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200)
 @given(options=option_lists())
 def test_many_options_round_trip(options: tuple[opt.Option, ...]) -> None:
     message = update(*options)
@@ -150,7 +150,7 @@ def test_many_options_round_trip(options: tuple[opt.Option, ...]) -> None:
     assert all(not any(data) and len(data) <= 5 for _, data in pads)
 
 
-@settings(max_examples=50, deadline=None, derandomize=True)
+@settings(max_examples=50)
 @given(option=unknown_options)
 def test_unknown_option_is_kept(option: opt.UnknownOption) -> None:
     assert parse(build(update(option))).options == (option,)
@@ -253,6 +253,7 @@ def test_binding_identifier_of_a_wrong_length_can_be_answered(size: int) -> None
     assert build(back) == wire
 
 
+@pytest.mark.spec("M-005")
 @pytest.mark.parametrize(
     ("octets", "text"),
     [
@@ -304,6 +305,7 @@ def test_misaligned_options_are_read_and_kept() -> None:
     assert copy.deepcopy(back) == back
 
 
+@pytest.mark.spec("M-007")
 @pytest.mark.parametrize(
     ("octets", "expected"),
     [
@@ -322,6 +324,7 @@ def test_reserved_bits_are_ignored_and_kept(octets: str, expected: opt.Option) -
     assert build(back) == wire
 
 
+@pytest.mark.spec("M-010")
 def test_authorization_data_is_last() -> None:
     code = "050c 000102030405060708090a0b"
     nonce = "0404 00010002"

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 from types import SimpleNamespace
 from typing import Any
@@ -11,9 +12,10 @@ from typing import Any
 import pytest
 from dsmip.linux.dsmip import DeviceState
 from dsmip.linux.uplinks import LinkState
+from dsmip.mobility.binding_cache import BoundPath
 from dsmip.mobility.effects import HandoverMark, Phase, Uplink
 from dsmip.mobility.home_agent import BindingView
-from dsmip.mobility.mobile_router import RegistrationView, State
+from dsmip.mobility.mobile_router import FlowView, PathView, RegistrationView, State
 from dsmip.packet.careof import CareOf, WireKind
 from dsmip.service import render, status
 from dsmip.service.config import parse
@@ -52,7 +54,11 @@ def view(**more: Any) -> RegistrationView:
 def router(identity: str = "bus-17", **more: Any) -> dict[str, Any]:
     section = parse(changed(ROUTER, "mobile_router.identity", identity)).mobile_router
     role = SimpleNamespace(
-        registration=lambda: view(**more), section=section, counters=Counter(bu_sent=2)
+        registration=lambda: view(**more),
+        section=section,
+        counters=Counter(bu_sent=2),
+        lan=None,
+        care=None,
     )
     return status.router_document(role, None, history())  # type: ignore[arg-type]
 
@@ -94,6 +100,17 @@ def test_router() -> None:
     assert "tx_no_path" not in told
 
 
+def test_delegated_prefixes_and_how_long_they_are_leased() -> None:
+    one = {"prefix": "2001:db8:200::/56", "valid": 7200.0, "preferred": 3600.0}
+    two = {"prefix": "2001:db8:300::/56", "valid": None, "preferred": None}
+    shown = router() | {"delegation": {"phase": "idle", "leases": [one, two]}}
+    told = fits(render.status(document(mobile_router=shown)))
+    assert "2001:db8:200::/56 for 2 h 00 min" in told
+    assert "2001:db8:300::/56 for ever" in told
+    shown["delegation"] = {"phase": "solicit", "leases": []}
+    assert "nothing yet" in fits(render.status(document(mobile_router=shown)))
+
+
 @pytest.mark.parametrize(
     ("state", "attempts", "word"),
     [
@@ -115,6 +132,19 @@ def test_states_in_words(state: State, attempts: int, word: str) -> None:
     assert "because" in told
 
 
+def test_absent_routers() -> None:
+    one = {
+        "identity": "n" * 255,
+        "home_address": str(LONG),
+        "prefixes": [f"{LONG}/128", "203.0.113.0/28"],
+    }
+    lines = render.absent({"total": 2, "routers": [one]})
+    assert all(len(line) <= render.WIDTH for line in lines)
+    assert "203.0.113.0/28" in lines[2]
+    assert "1 of 2" in lines[-1]
+    assert render.absent({"total": 0, "routers": []}) == ["Every router is registered."]
+
+
 @given(NAMES, NAMES, st.text(st.characters(codec="ascii", exclude_categories=["C"]), max_size=300))
 def test_long_names_do_not_break_lines(identity: str, uplink: str, problem: str) -> None:
     fits(render.status(document(mobile_router=router(identity, uplink=uplink, problem=problem))))
@@ -122,15 +152,25 @@ def test_long_names_do_not_break_lines(identity: str, uplink: str, problem: str)
     fits(render.bindings({"total": 1, "bindings": [binding(identity)]}))
     link = LinkState("wan0", 3, True, 1500, b"", (LONG,))
     shown = status.uplink_document(Uplink(uplink, 3, 10, (LONG, LONG)), link, view(), None)
+    where = (65535, uplink, CARE_OF, WireKind.UDP4, True)
+    path = PathView(*where, "registered", False, 16, 127, 1.5, 0.25, 9.0, problem)
+    shown_too = status.uplink_document(
+        Uplink(uplink, 3, 10, (LONG, LONG)), link, view(), None, [path]
+    )
+    flow = status.flow_document(FlowView(identity, (uplink, uplink), True, False, problem))
     fits(render.uplinks([shown]))
+    fits(render.uplinks([shown_too], [flow]))
+
+
+def bound(identity: str = "bus-17") -> BindingView:
+    prefixes = tuple(parse(ROUTER).mobile_router.engine.prefixes)  # type: ignore[union-attr]
+    return BindingView(
+        HOA, None, identity, CareOf(LONG), False, True, prefixes * 9, 65535, 600, 1.5, 4.0, 2.0
+    )
 
 
 def binding(identity: str = "bus-17") -> dict[str, Any]:
-    prefixes = tuple(parse(ROUTER).mobile_router.engine.prefixes)  # type: ignore[union-attr]
-    found = BindingView(
-        HOA, None, identity, CareOf(LONG), False, True, prefixes * 9, 65535, 600, 1.5, 4.0, 2.0
-    )
-    return {"role": "home agent", **status.binding_document(found, None)}
+    return {"role": "home agent", **status.binding_document(bound(identity), None)}
 
 
 def test_bindings() -> None:
@@ -195,3 +235,79 @@ def test_units() -> None:
         "5.0 TiB",
     ]
     assert render.cut("abcdef", 4) == "abc…"
+
+
+def test_portable_mode_says_so() -> None:
+    plain = document(mobile_router=router())
+    assert "portable" not in fits(render.status(plain))
+    plain["device"]["data_path"] = "portable"
+    assert "portable: no kernel module" in fits(render.status(plain))
+
+
+def test_several_uplinks_and_their_flows() -> None:
+    """Each path with BID, round trip, loss, and why data does not go that way."""
+    link = LinkState("wan0", 3, True, 1500, b"", (LONG,))
+    six = (1, "lte", CareOf(LONG), WireKind.IP6, False)
+    four = (4, "wifi", CARE_OF, WireKind.UDP4, True)
+    paths = [
+        PathView(*six, "registered", True, 1, 1, 0.0204, 0.0, 9.0, ""),
+        PathView(*four, "no answer", False, 2, 14, None, 1.0, 9.0, "no answer"),
+    ]
+    documents = [
+        status.uplink_document(Uplink(name, 3, 10), link, view(), None, paths)
+        for name in ("lte", "wifi")
+    ]
+    assert documents[1]["why_not"] == "no answer"
+    flows = [
+        status.flow_document(FlowView("voice", ("lte",), True, True, "")),
+        status.flow_document(FlowView("backup", ("wifi",), False, True, "")),
+        status.flow_document(FlowView("web", ("lte", "wifi"), True, False, "status 128")),
+    ]
+    told = fits(render.uplinks(documents, flows))
+    lines = [" ".join(line.split()) for line in told.splitlines()]
+    for expected in (
+        "RANK BID UPLINK STATE RTT LOST KIND",
+        "1 1 lte active 20 ms 0 % ip6",
+        "2 4 wifi no answer - 100 % udp4, NAT",
+        "voice lte bound",
+        "backup wifi no uplink, as all else",
+        "web lte, wifi status 128",
+    ):
+        assert expected in lines, told
+
+
+def test_binding_with_several_care_of_addresses() -> None:
+    paths = (
+        BoundPath(1, CareOf(LONG), CareOf(LONG), 120, 60.0, 1),
+        BoundPath(4, CARE_OF, CARE_OF, 120, 50.0, 14, nat=True),
+    )
+    found = replace(bound(), paths=paths, remaining=60.0)
+    document = status.binding_document(found, None)
+    assert [path["remaining"] for path in document["care_of_addresses"]] == [60.0, 50.0]
+    told = fits(render.bindings({"total": 1, "bindings": [document]}))
+    assert f"{LONG} (ip6), BID 1" in told
+    assert "198.18.105.2 port 40123 (udp4, NAT), BID 4, preference 14" in told
+
+
+def test_home_prefixes_with_what_is_left_of_them() -> None:
+    old = {
+        "prefix": "2001:db8:1::/64",
+        "valid": 90,
+        "preferred": 0,
+        "home_address": "2001:db8:1::100",
+        "first": False,
+    }
+    new = old | {"prefix": LONG_PREFIX, "valid": None, "preferred": None, "first": True}
+    lines = render._home_prefix(old) + render._home_prefix(new)
+    assert "deprecated" in lines[0]
+    assert "1 min 30 s" in lines[0]
+    assert "in use" in " ".join(lines)
+    assert all(len(line) <= render.WIDTH for line in lines)
+
+
+LONG_PREFIX = "2001:db8:ffff:ffff::/64"
+
+
+def test_orders_under_way_are_shown() -> None:
+    document = binding("bus-17") | {"order": "revoking"}
+    assert any("revoking" in line for line in render.bindings({"total": 1, "bindings": [document]}))

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
+import pytest
 from dsmip.linux.rtnl import UNREACHABLE, InterfaceAddress, Route, Rule
 from dsmip.linux.uplinks import LinkState
 from dsmip.packet.careof import WireKind
@@ -48,6 +49,9 @@ class Table:
     def add_address(self, interface: int, address: Address, length: int) -> None:
         self.log.append(("add", address))
         self.held.append(InterfaceAddress(interface, address, length))
+
+    def unreachable(self, interface: int, address: IPv6Address) -> bool:
+        return False
 
     def remove_address(self, interface: int, address: Address, length: int) -> None:
         self.log.append(("remove", address))
@@ -157,6 +161,31 @@ def test_at_home_addresses_are_on_the_home_link() -> None:
     assert (four.interface, four.gateway, four.onlink) == (HOME_LINK, HA4, True)
 
 
+@pytest.mark.spec("X-023")
+def test_at_home_in_silence_addresses_stay_where_nobody_asks_for_them() -> None:
+    table = Table()
+    router = routing(table)
+    router.use_link_local(IPv6Address("fe80::100"))
+    home = LinkState(
+        "wan3", HOME_LINK, True, 1500, b"", (), (), Route(ALL6, HOME_LINK, gateway=GW6)
+    )
+    router.use_uplinks((LINK6, home))
+    router.attach(0)
+    table.log = []
+    router.attach(HOME_LINK, silent=True)
+    # ARP has no such rule: the home agent does not answer for what it sends there itself.
+    assert (table.where(HOA), table.where(HOA4)) == ([DEVICE], [HOME_LINK])
+    assert ("add", HOA) not in table.log
+    assert ("remove", HOA) not in table.log
+    six = table.way(ALL6, TABLE)
+    assert six is not None
+    assert (six.interface, six.gateway) == (HOME_LINK, GW6)
+    router.attach(HOME_LINK)
+    assert table.where(HOA) == [HOME_LINK]
+    router.attach(0)
+    assert table.where(HOA) == [DEVICE]
+
+
 def test_a_new_daemon_changes_nothing() -> None:
     table = Table()
     for _ in range(2):
@@ -212,6 +241,7 @@ def destinations(table: Table, interface: int) -> set[object]:
     return {route.destination for route in table.ways if route.interface == interface}
 
 
+@pytest.mark.spec("N-053")
 def test_agent_routes_follow_the_binding() -> None:
     table = Table()
     agent = AgentRouting(table, DEVICE, HOME_LINK)
@@ -224,6 +254,27 @@ def test_agent_routes_follow_the_binding() -> None:
     assert not table.log
     agent.unbind(HOA)
     assert not table.ways
+
+
+def test_agent_sends_to_the_home_link_what_is_bound_and_at_home() -> None:
+    table = Table()
+    agent = AgentRouting(table, DEVICE, HOME_LINK)
+    agent.serve_at_home([(HOA, HOA4, (NET6, NET4))])
+    agent.bind(bound(NET6, NET4))
+    agent.be_at_home(HOA, True)
+    assert destinations(table, DEVICE) == set()
+    assert destinations(table, HOME_LINK) == {NET6, NET4}
+    # A refresh meanwhile changes nothing; what it binds counts when the router leaves.
+    agent.bind(bound(NET6))
+    assert destinations(table, DEVICE) == set()
+    agent.be_at_home(HOA, False)
+    assert destinations(table, DEVICE) == {IPv6Network(HOA), IPv4Network(HOA4), NET6}
+    agent.be_at_home(HOA, True)
+    agent.unbind(HOA)
+    agent.be_at_home(HOA, False)
+    assert destinations(table, DEVICE) == set()
+    agent.bind(bound(NET6))
+    assert IPv6Network(HOA) in destinations(table, DEVICE)
 
 
 def test_agent_serves_routers_at_home_by_their_home_addresses() -> None:

@@ -35,6 +35,8 @@ RULES = [
     Rule(4180, TABLE_MAIN, destination=NET6),
     Rule(4181, TABLE_MAIN, source=NET4, suppress=0, version=4),
     Rule(4190, 4191, source=IPv6Network("2001:db8:1::100/128")),
+    Rule(4186, 4192, destination=NET4, version=4, protocol=6, incoming="br-lan", port=8080),
+    Rule(4188, 4190, own=True, port=65535),
 ]
 
 
