@@ -8,6 +8,8 @@ import json
 import os
 import socket
 import stat
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -145,9 +147,39 @@ def test_one_daemon_for_a_socket(tmp_path: Path) -> None:
     at = str(tmp_path / "s")
     lock = Lock(at)
     with pytest.raises(AlreadyRunning, match=str(os.getpid())):
-        Lock(at)
+        Lock(at, patience=0.05)
     lock.release()
     Lock(at).release()
+
+
+def test_killed_while_it_starts_a_program(tmp_path: Path) -> None:
+    """Its child, not yet another program, has the lock for a while; the next daemon waits."""
+    at = str(tmp_path / "s")
+    killed = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import os, sys\n"
+            "from dsmip.service.control import Lock\n"
+            "lock = Lock(sys.argv[1])\n"
+            "if os.fork():\n"
+            "    print(flush=True)\n"
+            "sys.stdin.read()\n",
+            at,
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert killed.stdin is not None
+    assert killed.stdout is not None
+    killed.stdout.readline()
+    killed.kill()
+    killed.wait()
+    with pytest.raises(AlreadyRunning, match=str(killed.pid)):
+        Lock(at, patience=0)
+    threading.Timer(0.2, killed.stdin.close).start()
+    Lock(at, patience=60).release()
+    killed.stdout.close()
 
 
 # --- the command ------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import fcntl
 import json
 import logging
 import os
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Final, TextIO
 
@@ -24,6 +25,9 @@ CLIENTS_MAX: Final = 32
 #: A client that neither asks nor reads for so long is let go.
 IDLE_TIMEOUT: Final = 60.0
 WRITE_TIMEOUT: Final = 10.0
+#: How long a new daemon waits for what the last one left, in seconds.
+_PATIENCE: Final = 3.0
+_PAUSE: Final = 0.01
 
 Handler = Callable[[Mapping[str, Any]], Any]
 Streamer = Callable[[Mapping[str, Any]], AsyncIterator[Any]]
@@ -38,21 +42,35 @@ class AlreadyRunning(Exception):
 
 
 class Lock:
-    """Held by the one daemon that uses a control socket; released by the kernel at its end."""
+    """Held by the one daemon that uses a control socket; released by the kernel at its end.
 
-    def __init__(self, socket_path: str) -> None:
+    A daemon that is killed while it starts a program leaves a child that has all
+    its descriptors, this lock and its ports among them, until it becomes that
+    program; hence the lock is waited for. Raises ``AlreadyRunning`` when
+    ``patience`` seconds did not help.
+    """
+
+    def __init__(self, socket_path: str, patience: float = _PATIENCE) -> None:
         self._path = socket_path + ".lock"
         self._file: TextIO = open(self._path, "a+")  # noqa: SIM115 (held for life)
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._file.seek(0)
-            holder = self._file.read().strip() or "unknown"
-            self._file.close()
-            raise AlreadyRunning(f"another dsmipd (process {holder}) uses {socket_path}") from None
+        end = time.monotonic() + patience
+        while not self._taken():
+            if time.monotonic() >= end:
+                self._file.seek(0)
+                holder = self._file.read().strip() or "unknown"
+                self._file.close()
+                raise AlreadyRunning(f"another dsmipd (process {holder}) uses {socket_path}")
+            time.sleep(_PAUSE)
         self._file.truncate(0)
         self._file.write(f"{os.getpid()}\n")
         self._file.flush()
+
+    def _taken(self) -> bool:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
 
     def release(self) -> None:
         """Let another daemon start."""
