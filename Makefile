@@ -100,10 +100,13 @@ else
 	    $(if $(SECURE),--secure $(if $(filter 1,$(SECURE)),rfc4877,$(SECURE)))
 endif
 
-# Pages wait for their browser most of the time, and daemons for each other.
+# Pages wait for their browser most of the time, and daemons for each other. All is
+# run, whatever fails before.
 test: lint
-	@$(MAKE) --no-print-directory -j3 -Otarget unit browser netns
-	$(MAKE) --no-print-directory lab
+	@status=0
+	$(MAKE) --no-print-directory -k -j3 -Otarget unit browser netns || status=$$?
+	$(MAKE) --no-print-directory lab || status=$$?
+	exit "$$status"
 
 unit: setup
 	@$(VENV)/bin/pytest -q tests/unit tests/interop tests/fuzz

@@ -24,11 +24,43 @@ def quiet_kernel() -> Iterator[None]:
     assert not complaints
 
 
-@pytest.fixture
-def world(quiet_kernel: None) -> Iterator[World]:
-    """Router, core and agent, with a dsmip device on either end, no binding yet."""
-    made = World()
+class _Worlds:
+    """A world is used again unless a test changed it or failed: one takes 1.5 s to make and end."""
+
+    def __init__(self) -> None:
+        self._made: World | None = None
+
+    def take(self) -> World:
+        if self._made is None:
+            self._made = World()
+            self._made.watch()
+        return self._made
+
+    def give_back(self, again: bool) -> None:
+        if self._made is not None and not (again and self._made.cleared()):
+            self.close()
+
+    def close(self) -> None:
+        if self._made is not None:
+            made, self._made = self._made, None
+            made.close()
+
+
+@pytest.fixture(scope="module")
+def worlds() -> Iterator[_Worlds]:
+    """Those of one file."""
+    kept = _Worlds()
     try:
-        yield made
+        yield kept
     finally:
-        made.close()
+        kept.close()
+
+
+@pytest.fixture
+def world(quiet_kernel: None, worlds: _Worlds, request: pytest.FixtureRequest) -> Iterator[World]:
+    """Router, core and agent, with a dsmip device on either end, no binding yet."""
+    failed = request.session.testsfailed
+    try:
+        yield worlds.take()
+    finally:
+        worlds.give_back(again=request.session.testsfailed == failed)

@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 ROOT = Path(__file__).resolve().parents[2]
 CLONE_NEWNET = 0x40000000
@@ -97,6 +97,39 @@ def delete_namespaces(*names: str) -> None:
     for name in names:
         if os.path.exists(f"/run/netns/{name}"):
             run(f"ip netns del {name}")
+
+
+class Changes:
+    """Tells whether links, addresses, routes, rules or SAs of a namespace were changed."""
+
+    # LINK, TC, addresses, routes and rules of both families, NETCONF; SA, POLICY.
+    _GROUPS: Final = {0: (1, 4, 5, 7, 8, 9, 11, 19, 24, 25), 6: (3, 4)}
+
+    def __init__(self, ns: str) -> None:
+        self._sockets = []
+        for protocol, groups in self._GROUPS.items():
+            with inside(ns):
+                one = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, protocol)
+            one.bind((0, 0))
+            self._sockets.append(one)
+            for group in groups:
+                one.setsockopt(270, 1, group)
+
+    def any(self, timeout: float = 0) -> bool:
+        """Tell whether there was a change since it was last forgotten."""
+        return bool(select.select(self._sockets, [], [], timeout)[0])
+
+    def forget(self, settle: float) -> None:
+        """Forget all until it is quiet for so many seconds."""
+        while ready := select.select(self._sockets, [], [], settle)[0]:
+            for one in ready:
+                with contextlib.suppress(OSError):  # too many of them for its buffer
+                    one.recv(1 << 16)
+
+    def close(self) -> None:
+        """Stop listening."""
+        for one in self._sockets:
+            one.close()
 
 
 # --- the kernel's log and the module ----------------------------------------

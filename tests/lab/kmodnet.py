@@ -27,6 +27,7 @@ from dsmip.packet.careof import CareOf, build_header, parse_header
 
 from tests.lab.kmodlib import (
     RCVBUFFORCE,
+    Changes,
     Device,
     Events,
     delete_namespaces,
@@ -441,6 +442,31 @@ class World:
         )
         self.router = self.keep(Device(self.mr))
         self.agent = self.keep(Device(self.ha))
+        self._changes: list[Changes] = []
+        self._settings: list[dict[str, Any]] = []
+        self._kept = 0
+
+    def watch(self) -> None:
+        """Be able to tell of changes from now on; what tells keeps the namespaces alive."""
+        self._changes = [self.keep(Changes(name)) for name in self.names]
+        self._settings = self._device_settings()
+        self._kept = len(self.open)
+        for changes in self._changes:
+            changes.forget(settle=0.02)
+
+    def _device_settings(self) -> list[dict[str, Any]]:
+        found = [device.device_get() for device in (self.router, self.agent)]
+        return [{key: one[key] for key in one.keys() - {"counters", "stats"}} for one in found]
+
+    def cleared(self) -> bool:
+        """End what a test opened and bound; tell whether all is as when ``watch`` was called."""
+        while len(self.open) > self._kept:
+            self.open.pop().close()
+        if any(changes.any() for changes in self._changes):
+            return False
+        self.router.binding_del()
+        self.agent.binding_del()
+        return self._device_settings() == self._settings
 
     def keep(self, thing: Any) -> Any:
         """Close the thing together with the world."""

@@ -60,6 +60,7 @@ def test_firewall_sees_each_packet(world: World) -> None:
         labelled[3] = 7
         outsider.send(bytes(labelled))
     assert came(sink) == sent(COA)
+    ns_run(world.ha, "nft delete table ip6 t")
 
 
 def test_address_comes_and_goes(world: World) -> None:

@@ -45,6 +45,16 @@ from tests.lab.kmodnet import (
 pytest_plugins = ["tests.lab.kmodfixtures"]
 
 
+@pytest.fixture
+def world(quiet_kernel: None) -> Iterator[World]:
+    """One for each test: they take its devices and namespaces away."""
+    made = World()
+    try:
+        yield made
+    finally:
+        made.close()
+
+
 @contextlib.contextmanager
 def traffic(*flows: tuple[str, str, str]) -> Iterator[None]:
     """Send datagrams as fast as it goes while the block runs, whatever becomes of them."""

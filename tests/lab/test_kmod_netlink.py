@@ -490,6 +490,7 @@ def test_needs_admin(device: Device) -> None:
 def test_thousand_bindings(world: World) -> None:
     """A dump goes on where a message was full; each destination has its own binding."""
     count = 1000
+    before = world.agent.device_get()["stats"]["tx_packets"]
     ip_batch(world.ha, "route add 2001:db8:8000::/33 dev mip0\nroute add 10.0.0.0/8 dev mip0")
     ip_batch(world.core, "addr add 198.18.4.0/32 dev tomr")
     for n in range(count):
@@ -502,7 +503,7 @@ def test_thousand_bindings(world: World) -> None:
             paths=[path("udp4", HA4, "198.18.0.2", port=10000 + n)],
             sequence=n,
         )
-    assert world.agent.device_get()["stats"]["tx_packets"] == 0
+    assert world.agent.device_get()["stats"]["tx_packets"] == before
     for _ in range(2):
         found = world.agent.bindings()
         assert [one["home_address"] for one in found] == sorted(
