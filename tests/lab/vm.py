@@ -133,7 +133,10 @@ class Machine:
         else:
             # With a thread for each CPU an emulated one now and then runs into the
             # breakpoint by which the kernel patches its code after it was removed.
-            accelerator = ["-accel", "tcg,thread=single", "-cpu", "max"]
+            # Emulated, copying octet by octet is slow, and so are page tables of five
+            # levels: the kernel and the C library do without when they are not there.
+            cpu = "max,erms=off,fsrm=off,la57=off,pku=off"
+            accelerator = ["-accel", "tcg,thread=single", "-cpu", cpu]
         virtfs = "local,security_model=none,path={},mount_tag={}"
         append = "console=ttyS0 quiet panic=-1 mitigations=off tsc=reliable no_timer_check audit=0"
         # The kernel's own tests of its ciphers take seconds when emulated.
