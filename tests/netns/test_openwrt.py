@@ -117,7 +117,8 @@ def test_router_as_openwrt_runs_it(net: PortableTopology, netifd: Netifd, tmp_pa
     words = ["python", "-m", "dsmip.service", "--config", str(config), *command[3:]]
     process = net.start("mr", words, log="mr.log")
     wait_for(lambda: net.ask("mr", "status"), 20, "the daemon")
-    assert pair.settled("cable")["kind"] == "ip6"
+    # By IPv4 first if that has an address before IPv6 has.
+    wait_for(lambda: pair.settled("cable")["kind"] == "ip6", 30, "the care-of address")
     assert netifd.told() == []
 
     # ifup mobile
