@@ -48,12 +48,16 @@ class _Worlds:
 
 @pytest.fixture(scope="module")
 def worlds() -> Iterator[_Worlds]:
-    """Those of one file."""
+    """Those of one file; the kernel has nothing to say of the last one's end either."""
     kept = _Worlds()
     try:
         yield kept
     finally:
+        log = KernelLog()
         kept.close()
+        complaints = log.complaints()
+        log.close()
+    assert not complaints
 
 
 @pytest.fixture
