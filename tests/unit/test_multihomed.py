@@ -58,6 +58,7 @@ from tests.unit.roaming import (
 
 CONFIG = replace(MR_CONFIG, several=True, probe=0.3)
 SIX = uplink6()
+BOTH = uplink6(addresses4=(COA4,), gateway4=True)
 NAT = uplink4("wan2", 4, INSIDE4, priority=20)
 SIX_B = uplink6("wan3", 5, COA6B, priority=30)
 #: In the order of the configuration; BIDs come from the place.
@@ -161,7 +162,7 @@ def test_bids_stay_whatever_comes_and_goes() -> None:
 
 
 def test_both_families_of_one_uplink_are_registered() -> None:
-    world = settled(uplink6(addresses4=(COA4,), gateway4=True))
+    world = settled(BOTH)
     assert {p.remote for p in at_agent(world).values()} == {COA6, COA4}
 
 
@@ -301,8 +302,7 @@ def test_dead_path_is_left_within_three_intervals(which: int, phase: float) -> N
 @pytest.mark.parametrize("phase", [0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.299])
 def test_other_address_on_a_dead_uplink_is_not_tried_first(phase: float) -> None:
     """Both addresses of an uplink die together: what missed a probe is no refuge."""
-    both = uplink6(addresses4=(COA4,), gateway4=True)
-    world = settled(both, NAT)
+    world = settled(BOTH, NAT)
     world.run(1 + phase)
     world.dead = {2}
     died = world.now
@@ -311,6 +311,37 @@ def test_other_address_on_a_dead_uplink_is_not_tried_first(phase: float) -> None
         assert world.now - died <= 3 * CONFIG.probe + 0.03
     assert {m.uplink for m in world.of("mr", HandoverMark) if "no answer" in m.reason} == {"wan2"}
     agree(world)
+
+
+@pytest.mark.parametrize("phase", [0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.299])
+def test_other_address_on_a_dead_uplink_is_not_preferred_later(phase: float) -> None:
+    """However short the hysteresis: it is not gone to before it has answered."""
+    world = settled(BOTH, NAT, config=replace(CONFIG, hysteresis=0.01))
+    world.run(1 + phase)
+    world.dead = {2}
+    world.effects.clear()
+    for _ in range(300):
+        world.run(0.01)
+        world.plug(BOTH, NAT)  # as news of addresses and routers come
+    assert {m.reason for m in world.of("mr", HandoverMark)} - {""} == {"no answer through wan0"}
+    agree(world)
+
+
+@pytest.mark.parametrize("later", [0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
+def test_better_path_that_missed_a_probe_is_taken_once_it_has_answered(later: float) -> None:
+    world = settled(SIX, NAT)
+    world.dead = {2}
+    world.run(2)
+    world.dead = set()
+    world.run(later)
+    assert world.kernel["mr"].active().local == INSIDE4
+    world.effects.clear()
+    world.dead = {2}
+    world.run(0.3)
+    world.dead = set()
+    world.run(2)
+    assert world.kernel["mr"].active().local == COA6
+    assert not [m for m in world.of("mr", HandoverMark) if "no answer" in m.reason]
 
 
 @pytest.mark.parametrize("later", [0.1, 0.2, 0.3, 0.4, 0.5, 0.6])

@@ -446,11 +446,10 @@ class MultihomedRouter(HomePaths):
     @staticmethod
     def _best(order: list[PathEntry], current: PathEntry | None) -> PathEntry | None:
         alive = [entry for entry in order if entry.alive]
-        if alive and current not in alive:
-            # A path that just missed a probe is likely to go the way of the one that is lost.
-            return next((entry for entry in alive if not entry.probe.missed), alive[0])
         if alive:
-            return alive[0]
+            # What just missed a probe is likely to be lost, with the path before perhaps:
+            # it is stayed with, but not gone to.
+            return next((e for e in alive if e is current or not e.probe.missed), alive[0])
         pending = [entry for entry in order if entry.status is PathStatus.REGISTERING]
         if current is not None and current in pending:
             return current

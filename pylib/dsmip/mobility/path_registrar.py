@@ -310,10 +310,11 @@ class PathRegistrar(MobileRouter, ABC):
         if not message.response:
             return [Count("heartbeat_ignored")]
         for entry in self._entries.values():
+            missed = entry.probe.missed
             if not entry.probe.answered(message.sequence, now):
                 continue
             if entry.status is not PathStatus.LOST:
-                return []
+                return self._choose(now) if missed else []
             self._gone.pop(entry.bid, None)
             entry.status, entry.known = PathStatus.REGISTERING, False
             entry.list.begin(now)
