@@ -270,7 +270,7 @@ def build_module(kernel: Kernel, lint: bool = False) -> Path:
     Raises ``SystemExit`` with the compiler's words; any warning counts then.
     """
     target = BUILD.parent / "kmod" / (kernel.name + ("-lint" if lint else ""))
-    with locked(target.with_suffix(".lock")):
+    with locked(target.with_name(f"{target.name}.lock")):
         if lint:
             shutil.rmtree(target, ignore_errors=True)
         for source in sorted((ROOT / "kmod").rglob("*")):
@@ -281,7 +281,8 @@ def build_module(kernel: Kernel, lint: bool = False) -> Path:
             if not copy.exists() or copy.read_bytes() != source.read_bytes():
                 shutil.copy(source, copy)
         options = ["W=1", "C=2"] if lint else ["DEBUG=y"]
-        words = _run("make", f"KDIR={kernel.headers}", *options, "modules", cwd=target)
+        jobs = f"-j{os.cpu_count() or 1}"
+        words = _run("make", jobs, f"KDIR={kernel.headers}", *options, "modules", cwd=target)
         complaints = [line for line in words.splitlines() if re.search(r"warning:|error:", line)]
         # Debian builds its kernels with a compiler of another minor version.
         complaints = [line for line in complaints if "the compiler differs" not in line]

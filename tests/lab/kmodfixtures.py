@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar
 
 import pytest
 
-from tests.lab.kmodlib import KernelLog, load_module
-from tests.lab.kmodnet import World
+from tests.lab.kmodlib import Device, KernelLog, load_module
+from tests.lab.kmodnet import Alone, Reused, World
+
+_R = TypeVar("_R", bound=Reused)
 
 
 @pytest.fixture(autouse=True)
@@ -24,47 +28,71 @@ def quiet_kernel() -> Iterator[None]:
     assert not complaints
 
 
-class _Worlds:
-    """A world is used again unless a test changed it or failed: one takes 1.5 s to make and end."""
+class _Kept(Generic[_R]):
+    """Used again unless a test changed it or failed: a world takes 1.5 s to make and end."""
 
-    def __init__(self) -> None:
-        self._made: World | None = None
+    def __init__(self, make: Callable[[], _R]) -> None:
+        self._make = make
+        self._made: _R | None = None
 
-    def take(self) -> World:
+    @contextlib.contextmanager
+    def lent(self, session: pytest.Session) -> Iterator[_R]:
+        """Lend it to a test."""
         if self._made is None:
-            self._made = World()
+            self._made = self._make()
             self._made.watch()
-        return self._made
+        failed = session.testsfailed
+        try:
+            yield self._made
+        finally:
+            if session.testsfailed != failed or not self._made.cleared():
+                self._close()
 
-    def give_back(self, again: bool) -> None:
-        if self._made is not None and not (again and self._made.cleared()):
-            self.close()
-
-    def close(self) -> None:
+    def _close(self) -> None:
         if self._made is not None:
             made, self._made = self._made, None
             made.close()
 
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[_Kept[_R]]:
+        """Close it at the end, of which the kernel has nothing to say either."""
+        try:
+            yield self
+        finally:
+            log = KernelLog()
+            self._close()
+            complaints = log.complaints()
+            log.close()
+        assert not complaints
+
 
 @pytest.fixture(scope="module")
-def worlds() -> Iterator[_Worlds]:
-    """Those of one file; the kernel has nothing to say of the last one's end either."""
-    kept = _Worlds()
-    try:
+def worlds() -> Iterator[_Kept[World]]:
+    """Those of one file."""
+    with _Kept(World).watched() as kept:
         yield kept
-    finally:
-        log = KernelLog()
-        kept.close()
-        complaints = log.complaints()
-        log.close()
-    assert not complaints
 
 
 @pytest.fixture
-def world(quiet_kernel: None, worlds: _Worlds, request: pytest.FixtureRequest) -> Iterator[World]:
+def world(
+    quiet_kernel: None, worlds: _Kept[World], request: pytest.FixtureRequest
+) -> Iterator[World]:
     """Router, core and agent, with a dsmip device on either end, no binding yet."""
-    failed = request.session.testsfailed
-    try:
-        yield worlds.take()
-    finally:
-        worlds.give_back(again=request.session.testsfailed == failed)
+    with worlds.lent(request.session) as world:
+        yield world
+
+
+@pytest.fixture(scope="module")
+def lone_devices() -> Iterator[_Kept[Alone]]:
+    """Those of one file."""
+    with _Kept(Alone).watched() as kept:
+        yield kept
+
+
+@pytest.fixture
+def device(
+    quiet_kernel: None, lone_devices: _Kept[Alone], request: pytest.FixtureRequest
+) -> Iterator[Device]:
+    """A device alone in a namespace, no binding yet."""
+    with lone_devices.lent(request.session) as alone:
+        yield alone.one

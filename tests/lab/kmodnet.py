@@ -352,15 +352,74 @@ def path_at_router(kind: str, **more: Any) -> bytes:
     return path(kind, ENDS[kind][0], ENDS[kind][1], **more)
 
 
-class World:
+class Reused:
+    """Namespaces with dsmip devices, which tell whether a test left them as they were."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+        self.devices: list[Device] = []
+        self.open: list[Any] = []
+        self._changes: list[Changes] = []
+        self._settings: list[dict[str, Any]] = []
+        self._kept = 0
+        delete_namespaces(*names)
+        run("".join(f"ip netns add {name};" for name in names))
+
+    def device(self, ns: str) -> Device:
+        """Open the device of a namespace."""
+        made: Device = self.keep(Device(ns))
+        self.devices.append(made)
+        return made
+
+    def watch(self) -> None:
+        """Be able to tell of changes from now on; what tells keeps the namespaces alive."""
+        self._changes = [self.keep(Changes(name)) for name in self.names]
+        self._settings = self._device_settings()
+        self._kept = len(self.open)
+        for changes in self._changes:
+            changes.forget(settle=0.02)
+
+    def _device_settings(self) -> list[dict[str, Any]]:
+        found = [device.device_get() for device in self.devices]
+        return [{key: one[key] for key in one.keys() - {"counters", "stats"}} for one in found]
+
+    def cleared(self) -> bool:
+        """End what a test opened and bound; tell whether all is as when ``watch`` was called."""
+        while len(self.open) > self._kept:
+            self.open.pop().close()
+        if any(changes.any() for changes in self._changes):
+            return False
+        for device in self.devices:
+            device.binding_del()
+        return self._device_settings() == self._settings
+
+    def keep(self, thing: Any) -> Any:
+        """Close the thing together with the namespaces."""
+        self.open.append(thing)
+        return thing
+
+    def close(self) -> None:
+        """Take everything down."""
+        for thing in reversed(self.open):
+            thing.close()
+        delete_namespaces(*self.names)
+
+
+class Alone(Reused):
+    """A device alone in a namespace."""
+
+    def __init__(self) -> None:
+        super().__init__("k-one")
+        ip_batch("k-one", "link set lo up\nlink add mip0 type dsmip\nlink set mip0 up")
+        self.one = self.device("k-one")
+
+
+class World(Reused):
     """The three namespaces, with a dsmip device in the router and the agent."""
 
     def __init__(self, tag: str = "k") -> None:
         self.mr, self.core, self.ha = f"{tag}-mr", f"{tag}-core", f"{tag}-ha"
-        self.names = (self.mr, self.core, self.ha)
-        self.open: list[Any] = []
-        delete_namespaces(*self.names)
-        run("".join(f"ip netns add {name};" for name in self.names))
+        super().__init__(self.mr, self.core, self.ha)
         for name in self.names:
             sysctl(
                 name,
@@ -440,38 +499,8 @@ class World:
             route add 203.0.113.0/28 dev mip0
             """,
         )
-        self.router = self.keep(Device(self.mr))
-        self.agent = self.keep(Device(self.ha))
-        self._changes: list[Changes] = []
-        self._settings: list[dict[str, Any]] = []
-        self._kept = 0
-
-    def watch(self) -> None:
-        """Be able to tell of changes from now on; what tells keeps the namespaces alive."""
-        self._changes = [self.keep(Changes(name)) for name in self.names]
-        self._settings = self._device_settings()
-        self._kept = len(self.open)
-        for changes in self._changes:
-            changes.forget(settle=0.02)
-
-    def _device_settings(self) -> list[dict[str, Any]]:
-        found = [device.device_get() for device in (self.router, self.agent)]
-        return [{key: one[key] for key in one.keys() - {"counters", "stats"}} for one in found]
-
-    def cleared(self) -> bool:
-        """End what a test opened and bound; tell whether all is as when ``watch`` was called."""
-        while len(self.open) > self._kept:
-            self.open.pop().close()
-        if any(changes.any() for changes in self._changes):
-            return False
-        self.router.binding_del()
-        self.agent.binding_del()
-        return self._device_settings() == self._settings
-
-    def keep(self, thing: Any) -> Any:
-        """Close the thing together with the world."""
-        self.open.append(thing)
-        return thing
+        self.router = self.device(self.mr)
+        self.agent = self.device(self.ha)
 
     def bind(self, kind: str, **agent: Any) -> None:
         """Install the binding on both sides, by one path of this kind."""
@@ -523,9 +552,3 @@ class World:
         """Open a sink that is closed with the world."""
         kept: Sink = self.keep(Sink(ns, address, port))
         return kept
-
-    def close(self) -> None:
-        """Take everything down."""
-        for thing in reversed(self.open):
-            thing.close()
-        delete_namespaces(*self.names)

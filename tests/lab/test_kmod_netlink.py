@@ -8,7 +8,6 @@ import re
 import struct
 import sys
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -20,7 +19,6 @@ from tests.lab.kmodlib import (
     N,
     NetlinkError,
     attr,
-    delete_namespaces,
     ip_batch,
     link_add,
     nest,
@@ -49,18 +47,6 @@ from tests.lab.kmodnet import (
 )
 
 pytest_plugins = ["tests.lab.kmodfixtures"]
-
-
-@pytest.fixture
-def device(quiet_kernel: None) -> Iterator[Device]:
-    """A device alone in a namespace."""
-    delete_namespaces("k-one")
-    run("ip netns add k-one")
-    ip_batch("k-one", "link set lo up\nlink add mip0 type dsmip\nlink set mip0 up")
-    made = Device("k-one")
-    yield made
-    made.close()
-    delete_namespaces("k-one")
 
 
 def home(address: str = HOME) -> bytes:
