@@ -100,17 +100,12 @@ else
 	    $(if $(SECURE),--secure $(if $(filter 1,$(SECURE)),rfc4877,$(SECURE)))
 endif
 
-# What takes no note of time runs beside the machines of the lab, which wait a third of
-# theirs, and gives way to them. All is run, whatever fails before.
+# Pages wait for their browser most of the time, and daemons for each other. All is
+# run, whatever fails before.
 test: lint
-	@mkdir -p build
-	status=0
-	$(MAKE) --no-print-directory -k -j2 -Otarget browser netns || status=$$?
-	nice $(MAKE) --no-print-directory unit > build/unit.log 2>&1 &
-	unit=$$!
+	@status=0
+	$(MAKE) --no-print-directory -k -j3 -Otarget unit browser netns || status=$$?
 	$(MAKE) --no-print-directory lab || status=$$?
-	wait "$$unit" || status=$$?
-	cat build/unit.log
 	exit "$$status"
 
 unit: setup

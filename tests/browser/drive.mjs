@@ -12,21 +12,25 @@ const browser = await chromium.launch({
 		'--disable-component-update', '--disable-sync', '--no-first-run' ]
 });
 
-let context = null, page = null, complaints = [], requests = [];
+const context = await browser.newContext({ acceptDownloads: true });
+const page = await context.newPage();
+let complaints = [], requests = [];
+
+page.on('pageerror', (error) => complaints.push(String(error.stack || error)));
+page.on('console', (message) => message.type() == 'error' && complaints.push(message.text()));
+page.on('request', (request) => requests.push(request.url()));
+page.on('dialog', (dialog) => { complaints.push('dialog: ' + dialog.message()); return dialog.dismiss(); });
 
 const steps = {
+	/* A new context would cost a new process each time. */
 	open: async function({ url, width = 1200, height = 900, dark = false, timeout = 20000 }) {
-		if (context)
-			await context.close();
-
+		await page.evaluate(() => location.protocol == 'http:' && (localStorage.clear(), sessionStorage.clear()));
+		await page.goto('about:blank');
+		await context.clearCookies();
+		await page.setViewportSize({ width, height });
+		await page.emulateMedia({ colorScheme: dark ? 'dark' : 'light' });
 		complaints = [];
 		requests = [];
-		context = await browser.newContext({ viewport: { width, height }, colorScheme: dark ? 'dark' : 'light', acceptDownloads: true });
-		page = await context.newPage();
-		page.on('pageerror', (error) => complaints.push(String(error.stack || error)));
-		page.on('console', (message) => message.type() == 'error' && complaints.push(message.text()));
-		page.on('request', (request) => requests.push(request.url()));
-		page.on('dialog', (dialog) => { complaints.push('dialog: ' + dialog.message()); return dialog.dismiss(); });
 		await page.goto(url);
 		await page.waitForFunction(() => window.harnessReady || window.harnessFailed
 			|| document.querySelector('#view h2, #view .cbi-map, #view .cbi-section, #maincontent > pre.error'), null, { timeout });

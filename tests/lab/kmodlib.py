@@ -63,7 +63,8 @@ def run(command: str, *, check: bool = True, timeout: float = 60) -> str:
 
 def ns_run(name: str, command: str, *, check: bool = True, timeout: float = 60) -> str:
     """Run a command in a network namespace."""
-    return run(f"ip netns exec {name} {command}", check=check, timeout=timeout)
+    with inside(name):
+        return run(command, check=check, timeout=timeout)
 
 
 def ip_batch(name: str, text: str) -> None:

@@ -89,7 +89,7 @@ def test_a_new_router_is_no_movement_and_a_silent_one_is(net: Topology) -> None:
         time.sleep(1)
         assert care_of(pair) == first
         # What stays is the link with its carrier, both addresses, both routes.
-        net.shell("v6only", f"nft -f - <<'END'\n{_DEAD}END\n")
+        net.filter("v6only", _DEAD)
         died = time.monotonic()
         # Who only listens hears of it when advertisements have been missed for long.
         net.start("lan", ["ping", "-n", "-q", "-i", "0.1", CN6], log="pings.log")

@@ -76,7 +76,7 @@ def test_home_and_away_with_a_tcp_connection(net: Topology) -> None:
     stream.mark("by choice")
     stream.finish()
     heard = frames(net.captured(file))
-    mine = net.run("mr", ["cat", "/sys/class/net/wan3/address"]).strip()
+    mine = net.link_address("mr", "wan3")
     leave = next(f for f in heard if f.sender == mine and f.next_header == ESP)
     assert (str(leave.source), str(leave.destination)) == (HOA, HA6)
     answer = next(f for f in heard if f.sender == AGENT_MAC and f.next_header == ESP)
@@ -118,7 +118,7 @@ def test_at_home_with_an_uplink_besides(net: Topology) -> None:
         stream = Stream(net)
         net.plug("wan3", "home")
         pair.settled("home")
-        mine = net.run("mr", ["cat", "/sys/class/net/wan3/address"]).strip()
+        mine = net.link_address("mr", "wan3")
         binding = pair.binding()
         assert binding is not None
         assert binding["at_home"]
@@ -180,7 +180,7 @@ def test_home_agent_that_does_not_advertise_is_asked_from_nowhere(net: Topology)
     wait_for(lambda: pair.binding() is None, 5, "de-registration")
     assert reaches(net, "cn", LAN6)
     heard = frames(net.captured(file))
-    mine = net.run("mr", ["cat", "/sys/class/net/wan3/address"]).strip()
+    mine = net.link_address("mr", "wan3")
     leave = next(f for f in heard if f.sender == mine and f.next_header == ESP)
     asked = [f for f in heard if f.icmp == NS and str(f.target) == HOA and f.at < leave.at]
     assert asked

@@ -90,7 +90,7 @@ def die(net: Topology, network: str, dead: bool = True) -> float:
     """Let nothing through an access network, with carrier and addresses as before."""
     chain = "type filter hook forward priority -300; policy drop;"
     table = f"table inet dead {{\nchain nothing {{ {chain} }}\n}}\n"
-    net.shell(network, f"nft -f - <<'END'\n{table}END\n" if dead else "nft delete table inet dead")
+    net.filter(network, table if dead else "delete table inet dead\n")
     return time.monotonic()
 
 
@@ -154,7 +154,7 @@ def flows_take_their_uplinks(net: Topology) -> None:
     wait_for(lambda: "7010" in net.run("ha", ["nft", "list", "ruleset"]), 10, "rules at the agent")
     wait_for(lambda: "7010" in net.run("mr", ["nft", "list", "ruleset"]), 10, "rules here")
     for network in ("v6", "nat"):
-        net.shell(network, f"nft -f - <<'END'\n{_COUNTERS}END\n")
+        net.filter(network, _COUNTERS)
     flood = Flood(net)
     flood.stream("down", LAN6, 7001, 100)
     flood.stream("up", CN6, 7002, 100, source="lan", sink="cn")

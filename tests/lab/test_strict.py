@@ -292,7 +292,7 @@ def test_the_correspondent_answers_scapy(pair: Pair, road: Wire) -> None:
             sign,
             care_of,
             CN6,
-            home_index=home.fields["index"] + shift,
+            home_index=(home.fields["index"] + shift) % 65536,
             care_of_index=care.fields["index"],
             **more,
         )

@@ -47,6 +47,8 @@ CN6, CN4 = "2001:db8:c::2", "192.0.2.2"
 NET6, NET4 = "2001:db8:100::/56", "203.0.113.0/28"
 LAN6, LAN4 = "2001:db8:100::2", "203.0.113.2"
 WANS = ("wan0", "wan1", "wan2", "wan3")
+#: Numbers of rtnetlink: the scope "global", and who added a route.
+_UNIVERSE, _BY_RA = 0, 9
 #: An EtherType of IEEE 802 for experiments: no stack listens to it.
 _EXPERIMENTAL = 0x88B5
 
@@ -85,6 +87,7 @@ interface {interface} {{
 """
 
 
+# Random ports, so that a mapping that is made anew is another one.
 _NAT = """\
 table ip nat {
   chain post {
@@ -103,13 +106,8 @@ table ip guard {
 }
 """
 
-_PORTAL_CLOSED = "nft add rule ip guard portal drop\n"
+_PORTAL_CLOSED = "add rule ip guard portal drop\n"
 NAT_SECONDS = 30
-
-
-def _nat_timeouts(seconds: int) -> str:
-    name = "net.netfilter.nf_conntrack_udp_timeout"
-    return f"sysctl -qw {name}={seconds} {name}_stream={seconds}\n"
 
 
 class Topology:
@@ -213,6 +211,9 @@ class Topology:
             "ip route add default via 198.18.1.1\n" + self._delay("core"),
         )
         for name, access in ACCESS.items():
+            if access.nat:
+                self.filter(name, _NAT + (_PORTAL_CLOSED if name == "captive" else ""))
+                self.nat_expires(NAT_SECONDS, name)
             self.shell(name, forward + loopback + self._access_side(name, access))
         wans = "".join(
             f"ip link add {wan} type veth peer name {wan}p\n"
@@ -280,11 +281,6 @@ class Topology:
             script += f"ip addr add {access.prefix6}::1/64 dev acc\n"
         if access.prefix4:
             script += f"ip addr add {access.router4}/24 dev acc\n"
-        if access.nat:
-            # Random ports, so that a mapping that is made anew is another one.
-            script += f"nft -f - <<'END'\n{_NAT}END\n" + _nat_timeouts(NAT_SECONDS)
-        if name == "captive":
-            script += _PORTAL_CLOSED
         return script
 
     def _advertise(self) -> None:
@@ -314,34 +310,41 @@ class Topology:
     def shell(self, namespace: str | None, script: str) -> str:
         """Run a shell script, stopping at the first failure; return its output.
 
-        Each process costs 50 ms: what it starts with of ``sysctl`` and ``ip`` needs few.
+        Each process costs 50 ms: what it starts with of ``sysctl``, ``ip`` and ``tc``
+        needs few.
         """
         printed = ""
         lines = script.splitlines()
-        for kind, group in itertools.groupby(script.splitlines(), _kind):
-            if not namespace or not kind:
-                break
-            mine = list(group)
-            del lines[: len(mine)]
-            if kind == "sysctl":
-                _set_sysctls(namespace, mine)
-            else:
-                batch = "".join(line.removeprefix("ip ") + "\n" for line in mine)
-                printed += _piped(["ip", "-n", namespace, "-batch", "-"], batch)
-        if lines:
-            command = ["ip", "netns", "exec", namespace] if namespace else []
-            printed += _piped([*command, "sh", "-e"], _batched(lines))
+        with inside(namespace) if namespace else contextlib.nullcontext():
+            for kind, group in itertools.groupby(script.splitlines(), _kind):
+                if not namespace or not kind:
+                    break
+                mine = list(group)
+                del lines[: len(mine)]
+                if kind == "sysctl":
+                    _set_sysctls(namespace, mine)
+                else:
+                    batch = "".join(line.removeprefix(f"{kind} ") + "\n" for line in mine)
+                    printed += _piped([kind, "-batch", "-"], batch)
+            if lines:
+                printed += _piped(["sh", "-e"], _batched(lines))
         return printed
+
+    def filter(self, namespace: str, rules: str) -> None:
+        """Give rules to the packet filter of a namespace."""
+        with inside(namespace):
+            _piped(["nft", "-f", "-"], rules)
 
     def run(self, namespace: str, command: Sequence[str], check: bool = True) -> str:
         """Run one command; return what it prints."""
-        done = subprocess.run(
-            ["ip", "netns", "exec", namespace, *command],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
+        with inside(namespace):
+            done = subprocess.run(
+                command,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                check=False,
+            )
         if check and done.returncode:
             raise RuntimeError(f"{namespace}: {' '.join(command)}: {done.stdout}")
         return done.stdout
@@ -351,13 +354,14 @@ class Topology:
     ) -> subprocess.Popen[bytes]:
         """Start a command that goes on; its output is appended to ``log``."""
         target = (self.directory / log).open("ab") if log else subprocess.DEVNULL
-        process = subprocess.Popen(
-            ["ip", "netns", "exec", namespace, *command],
-            stdin=subprocess.DEVNULL,
-            stdout=target,
-            stderr=target,
-            env=os.environ | environment,
-        )
+        with inside(namespace):
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=target,
+                stderr=target,
+                env=os.environ | environment,
+            )
         if log:
             target.close()  # type: ignore[union-attr]
         self.processes.append(process)
@@ -473,11 +477,8 @@ class Topology:
         self.where[wan] = network
         target, port = self._port(wan)
         bridge = "home" if network == HOME else "acc"
-        self.shell(
-            "core",
-            f"ip link set {port} netns {target}\n"
-            f"ip netns exec {target} ip link set {port} master {bridge}\n",
-        )
+        self.shell("core", f"ip link set {port} netns {target}\n")
+        self.shell(target, f"ip link set {port} master {bridge}\n")
         return target, port
 
     def _switch(self, port: tuple[str, str], up: bool) -> None:
@@ -486,11 +487,10 @@ class Topology:
 
     def _flush(self, wan: str) -> None:
         target, port = self._port(wan)
-        self.shell(
-            "mr",
-            f"ip -4 addr flush dev {wan}\nip -6 addr flush dev {wan} scope global\n"
-            f"ip -6 route flush dev {wan} proto ra\n",
-        )
+        ip, index = self._netlink("mr"), self._index("mr", wan)
+        ip.flush_addr(index=index, family=socket.AF_INET)
+        ip.flush_addr(index=index, family=socket.AF_INET6, scope=_UNIVERSE)
+        ip.flush_routes(family=socket.AF_INET6, oif=index, proto=_BY_RA)
         self.shell(target, f"ip link set {port} nomaster\nip link set {port} netns core\n")
         del self.where[wan]
 
@@ -504,6 +504,11 @@ class Topology:
     def _index(self, namespace: str, interface: str) -> int:
         return int(self._netlink(namespace).link_lookup(ifname=interface)[0])
 
+    def link_address(self, namespace: str, interface: str) -> str:
+        """Return the link-layer address of an interface."""
+        (link,) = self._netlink(namespace).get_links(self._index(namespace, interface))
+        return str(link.get_attr("IFLA_ADDRESS"))
+
     @property
     def nat_outside(self) -> str:
         """The address that the NAT shows to the world."""
@@ -515,17 +520,18 @@ class Topology:
         self.run(network, ["conntrack", "-F"])
         return at
 
-    def nat_expires(self, seconds: int = NAT_SECONDS) -> None:
+    def nat_expires(self, seconds: int = NAT_SECONDS, network: str = "nat") -> None:
         """Let mappings of the NAT that are not used go after so many seconds."""
-        self.shell("nat", _nat_timeouts(seconds))
+        name = "net/netfilter/nf_conntrack_udp_timeout"
+        sysctl(network, {name: seconds, f"{name}_stream": seconds})
 
     def logout(self) -> None:
         """Close the captive portal."""
-        self.shell("captive", _PORTAL_CLOSED)
+        self.filter("captive", _PORTAL_CLOSED)
 
     def login(self) -> None:
         """Pass the captive portal."""
-        self.shell("captive", "nft flush chain ip guard portal\n")
+        self.filter("captive", "flush chain ip guard portal\n")
 
     # --- daemons ----------------------------------------------------------------------
 
@@ -583,10 +589,11 @@ def _is_plain_ip(line: str) -> bool:
 
 
 def _kind(line: str) -> str:
-    """Return "ip" or "sysctl" for what needs no shell."""
+    """Return "ip", "tc" or "sysctl" for what needs no shell."""
     if line.startswith("sysctl -qw ") and not re.search(r"['\"$|;&<>]", line):
         return "sysctl"
-    return "ip" if re.match(r"ip [a-mo-z][^'\"$|;&<>]*$", line) else ""
+    found = re.match(r"(ip|tc) [a-mo-z][^'\"$|;&<>]*$", line)
+    return found[1] if found else ""
 
 
 def _set_sysctls(namespace: str, lines: list[str]) -> None:
