@@ -47,8 +47,6 @@ CN6, CN4 = "2001:db8:c::2", "192.0.2.2"
 NET6, NET4 = "2001:db8:100::/56", "203.0.113.0/28"
 LAN6, LAN4 = "2001:db8:100::2", "203.0.113.2"
 WANS = ("wan0", "wan1", "wan2", "wan3")
-#: Numbers of rtnetlink: the scope "global", and who added a route.
-_UNIVERSE, _BY_RA = 0, 9
 #: An EtherType of IEEE 802 for experiments: no stack listens to it.
 _EXPERIMENTAL = 0x88B5
 
@@ -487,10 +485,11 @@ class Topology:
 
     def _flush(self, wan: str) -> None:
         target, port = self._port(wan)
-        ip, index = self._netlink("mr"), self._index("mr", wan)
-        ip.flush_addr(index=index, family=socket.AF_INET)
-        ip.flush_addr(index=index, family=socket.AF_INET6, scope=_UNIVERSE)
-        ip.flush_routes(family=socket.AF_INET6, oif=index, proto=_BY_RA)
+        self.shell(
+            "mr",
+            f"ip -4 addr flush dev {wan}\nip -6 addr flush dev {wan} scope global\n"
+            f"ip -6 route flush dev {wan} proto ra\n",
+        )
         self.shell(target, f"ip link set {port} nomaster\nip link set {port} netns core\n")
         del self.where[wan]
 
