@@ -50,6 +50,13 @@ def test_table_fits_a_terminal() -> None:
     assert "12" in text
 
 
+def test_a_way_from_home_is_explained() -> None:
+    assert "duplicate" not in table([MOVE], [udp(set())])
+    text = table([Move("home -> v6", "ip6", 17.0, 19.0)], [udp(set())])
+    assert "duplicate" in text
+    assert max(len(line) for line in text.splitlines()) <= 80
+
+
 def test_timeline_is_well_formed_whatever_the_names() -> None:
     flow = udp({300})
     flow.name = "<udp & co>"
