@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from statistics import median
 from typing import Any
 
+from tests.lab.report import is_first_registration
+
 Figures = dict[str, dict[str, list[float]]]
 
 #: Whom each of ours is compared with, besides WireGuard.
@@ -156,7 +158,11 @@ def handshakes(
 
 
 def handovers(report: dict[str, Any]) -> str:
-    """Return the demo's moves beside what UMIP needs for one, and our aim."""
+    """Return the demo's moves beside what UMIP needs for one, and our aim.
+
+    A move away from home is shown, not judged: the home agent looks for a duplicate
+    first, for a second (RFC 6275 section 10.3.1).
+    """
     lines = [
         f"{'handover':<22}{'wire':>6}{'longest silence':>17}{'after the address':>19}{'lost':>11}",
         f"{'':<22}{'kind':>6}{'ms':>17}{'ms':>19}{'of sent':>11}",
@@ -174,7 +180,8 @@ def handovers(report: dict[str, Any]) -> str:
         )
     for how, (least, most) in UMIP_OUTAGE_S.items():
         lines.append(f"{how:<28}{f'{least * 1000:.0f}-{most * 1000:.0f}':>17}{'-':>19}{'-':>11}")
-    waits = [move["after_ms"] for move in report["moves"] if move.get("after_ms") is not None]
+    judged = [move for move in report["moves"] if not is_first_registration(move["name"])]
+    waits = [move["after_ms"] for move in judged if move.get("after_ms") is not None]
     aim = report["rtt_ms"] + 100
     verdict = "met" if waits and max(waits) <= aim else "MISSED"
     longest = f"{max(waits):.0f} ms" if waits else "nothing"

@@ -124,10 +124,15 @@ def table(moves: list[Move], flows: list[Flow]) -> str:
     lines.append("addr: cable pulled until a new address is usable; detect: from then to the")
     lines.append("Binding Update; gap: longest silence at the LAN host; after: from the usable")
     lines.append("address until packets arrive again; tcp: longest stall of the transfer")
-    if any(move.name.startswith("home -> ") for move in moves):
+    if any(is_first_registration(move.name) for move in moves):
         lines.append("home ->: first of all the home agent looks for a duplicate of the home")
         lines.append("address, for a second (RFC 6275 section 10.3.1)")
     return "\n".join(lines)
+
+
+def is_first_registration(move: str) -> bool:
+    """Tell whether a move leaves the home link, where there was no binding."""
+    return move.startswith("home -> ")
 
 
 def _ms(value: float | None) -> str:

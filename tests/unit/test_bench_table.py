@@ -87,6 +87,10 @@ def test_handovers_beside_umip() -> None:
     assert "longest 90 ms: met" in told
     late = table.handovers({"rtt_ms": 20.0, "moves": [move | {"after_ms": 130.0}]})
     assert "longest 130 ms: MISSED" in late
+    away = move | {"name": "home -> v6", "after_ms": 1053.0}
+    both = table.handovers({"rtt_ms": 20.0, "moves": [move, away]})
+    assert "1053" in both
+    assert "longest 90 ms: met" in both
     assert all(len(line) <= 80 for line in told.splitlines())
 
 
